@@ -1,0 +1,43 @@
+"""Random affine distortion and quarter turns of a batch of pictures, on scaled ink (0 = paper)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+from model_export import recipe
+
+
+def distort(ink: torch.Tensor, choice: recipe.Augmentation) -> torch.Tensor:
+    """Rotate, shear, scale and shift each picture by its own draw; float32 (batch, channels, height, width)."""
+    count = len(ink)
+
+    def draw(spread: float) -> torch.Tensor:
+        return (torch.rand(count) * 2 - 1) * spread
+
+    angle = draw(math.radians(choice.rotation_degrees))
+    shear_x, shear_y = torch.tan(draw(math.radians(choice.shear_degrees))), torch.tan(draw(math.radians(choice.shear_degrees)))
+    scale_x, scale_y = 1 + draw(choice.scale), 1 + draw(choice.scale)
+    # affine_grid maps output to input coordinates, both in [-1, 1]; hence shifts count double.
+    theta = torch.stack(
+        [
+            torch.stack([scale_x * torch.cos(angle), shear_x - torch.sin(angle), 2 * draw(choice.shift)], dim=1),
+            torch.stack([shear_y + torch.sin(angle), scale_y * torch.cos(angle), 2 * draw(choice.shift)], dim=1),
+        ],
+        dim=1,
+    )
+    grid = functional.affine_grid(theta, list(ink.shape), align_corners=False)
+    return functional.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def turn_identities(ink: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn every identity by its own number of quarter turns and give turned ones labels of their own.
+
+    labels: int64 (batch,). A turned character is another character, so turns multiply the identities by four.
+    """
+    identities, position = torch.unique(labels, return_inverse=True)
+    turns = torch.randint(0, 4, (len(identities),))[position]
+    turned = torch.stack([torch.rot90(picture, int(k), (1, 2)) for picture, k in zip(ink, turns, strict=True)])
+    return turned, labels * 4 + turns

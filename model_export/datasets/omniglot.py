@@ -1,0 +1,76 @@
+"""Omniglot (Lake et al. 2015): drawings as PNG items, and the 20 official one-shot runs.
+
+Expects background.npz, evaluation.npz and all_runs.zip in one folder; see the set's own README for the arrays.
+Identity = character, group = alphabet, source = drawer.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from app.core.modalities.base import Item
+from model_export.datasets import LabelledItems
+
+
+def read_drawings(folder: Path, part: Literal["background", "evaluation"]) -> LabelledItems:
+    """All drawings of one part as 105x105 one-bit PNG items, black ink on white, as the original files have them."""
+    with np.load(folder / f"{part}.npz", allow_pickle=False) as arrays:
+        ink = np.unpackbits(arrays["ink"], axis=2)[:, :, :105]
+        return LabelledItems(
+            [{"bytes": _png(drawing)} for drawing in ink],
+            arrays["class_id"].astype(np.int64),
+            arrays["alphabet"].astype(np.int64),
+            arrays["drawer"].astype(np.int64),
+            tuple(str(name) for name in arrays["alphabet_names"]),
+        )
+
+
+def _png(ink: npt.NDArray[np.uint8]) -> bytes:
+    file = BytesIO()
+    Image.fromarray((ink == 0).astype(np.uint8) * 255).convert("1").save(file, "PNG")
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One official 20-way one-shot run: `tests[i]` shows the character of `training[answer[i]]`."""
+
+    tests: list[Item]
+    training: list[Item]
+    answer: npt.NDArray[np.int64]
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """The 20 official runs with their PNG files as published."""
+    runs = []
+    with zipfile.ZipFile(folder / "all_runs.zip") as archive:
+        for labels in sorted(name for name in archive.namelist() if name.endswith("class_labels.txt")):
+            pairs = [line.split() for line in archive.read(labels).decode().splitlines() if line.strip()]
+            base = PurePosixPath(labels).parent.parent
+            classes = sorted({answer for _, answer in pairs})
+            runs.append(
+                Run(
+                    tests=[{"bytes": archive.read(str(base / test))} for test, _ in pairs],
+                    training=[{"bytes": archive.read(str(base / name))} for name in classes],
+                    answer=np.array([classes.index(answer) for _, answer in pairs], np.int64),
+                )
+            )
+    return runs
+
+
+def run_alphabets(runs: list[Run], evaluation: LabelledItems) -> frozenset[int]:
+    """The alphabets that occur in the official runs, found by comparing pixels with the evaluation drawings."""
+    alphabet_of = {_pixels(item): int(group) for item, group in zip(evaluation.items, evaluation.group, strict=True)}
+    return frozenset(alphabet_of[_pixels(item)] for run in runs for item in [*run.tests, *run.training])
+
+
+def _pixels(item: Item) -> bytes:
+    return np.asarray(Image.open(BytesIO(item["bytes"])).convert("L")).tobytes()

@@ -1,0 +1,52 @@
+"""Batches of m items a class, some drawn over all groups, some within few groups so that negatives are hard.
+
+Both kinds are pytorch-metric-learning's samplers. They draw from the generator that `seed_everything` sets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from pytorch_metric_learning.samplers import HierarchicalSampler, MPerClassSampler
+from pytorch_metric_learning.utils import common_functions
+
+from model_export import recipe
+from model_export.datasets import LabelledItems
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed torch, random, numpy's global state, and pytorch-metric-learning, which draws from that global state."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    common_functions.NUMPY_RANDOM = np.random.RandomState(seed)
+    return np.random.default_rng(seed)
+
+
+def endless_batches(
+    items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes."""
+    size = choice.classes * choice.per_class
+    spread = MPerClassSampler(items.identity, choice.per_class, batch_size=size, length_before_new_iter=size * 50)
+    grouped = HierarchicalSampler(
+        np.stack([items.identity, items.group], axis=1),
+        batch_size=size,
+        samples_per_class=choice.per_class,
+        batches_per_super_tuple=1,
+        super_classes_per_batch=choice.groups,
+    )
+    all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())
+    few_groups = itertools.chain.from_iterable(iter(grouped) for _ in itertools.count())
+    while True:
+        source = few_groups if generator.random() < choice.grouped_share else all_groups
+        yield np.asarray(next(source), np.int64)
+
+
+def _chunks(indices: Iterator[int], size: int) -> Iterator[list[int]]:
+    while chunk := list(itertools.islice(indices, size)):
+        yield chunk
