@@ -9,9 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-
-class RecipeError(Exception):
-    """A recipe that cannot be followed; the message is one line that names the field."""
+from model_export.failure import Failure
 
 
 class _Section(BaseModel):
@@ -112,24 +110,24 @@ class Recipe(_Section):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe. Raises RecipeError with one line that names the file and the field."""
+    """Read and check a recipe. Raises Failure with one line that names the file and the field."""
     try:
         return Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}") from error
+        raise Failure(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from error
+        raise Failure(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise Failure(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def data_folder(recipe: Recipe) -> Path:
-    """The folder of the recipe's data below TWINSERVE_DATA. Raises RecipeError where either is missing."""
+    """The folder of the recipe's data below TWINSERVE_DATA. Raises Failure where either is missing."""
     root = os.environ.get("TWINSERVE_DATA")
     if not root:
-        raise RecipeError("set TWINSERVE_DATA to the folder that holds the data sets")
+        raise Failure("set TWINSERVE_DATA to the folder that holds the data sets")
     folder = Path(root) / recipe.data.folder
     if not folder.is_dir():
-        raise RecipeError(f"{folder}: no such folder; the recipe's data.folder is looked for below TWINSERVE_DATA")
+        raise Failure(f"{folder}: no such folder; the recipe's data.folder is looked for below TWINSERVE_DATA")
     return folder

@@ -19,7 +19,8 @@
     │   ├── DeadlineExceeded      the time allowed for the request is over
     │   └── ClientTimeout         the client did not send its body in time
     ├── Internal                  our fault
-    └── BundleRefused             a bundle is not served (start-up and reload only)
+    ├── BundleRefused             a bundle is not served (start-up and reload only)
+    └── DeviceUnavailable         the device asked for, or ONNX Runtime itself, is not to be had (start-up only)
 
 A detail is one sentence for the caller that says what to do. It never holds a payload, a server path or a trace.
 """
@@ -127,3 +128,7 @@ class Internal(TwinserveError):
 
 class BundleRefused(TwinserveError):
     code = "bundle_refused"
+
+
+class DeviceUnavailable(TwinserveError):
+    code = "device_unavailable"

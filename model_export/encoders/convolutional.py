@@ -19,6 +19,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def __init__(self, *, size: int, channels: int, filters: int, blocks: int, dimension: int) -> None:
         super().__init__()
+        self.input_shape = (size, size, channels)
         layers: list[nn.Module] = []
         for block in range(blocks):
             layers += [
@@ -32,8 +33,12 @@ class ConvolutionalEncoder(nn.Module):
         self.head = nn.Linear(filters * side * side, dimension)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        ink = (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
-        return self.embed_ink(ink)
+        """The graph that is exported: uint8 (batch, height, width, channels) -> float32 (batch, dimension)."""
+        return self.embed_ink(self.scale(pixels))
+
+    def scale(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), paper 0 and ink 1."""
+        return (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
 
     def embed_ink(self, ink: torch.Tensor) -> torch.Tensor:
         """Scaled float32 (batch, channels, height, width) -> unit vectors; training augments between the two."""

@@ -1,0 +1,84 @@
+# Everything a developer or a newcomer types. Needs Python 3.11 or newer and make; each target sets up what it needs.
+
+PYTHON ?= python3
+DEVICE ?= cpu
+PYTEST_ARGS ?=
+MAKEFLAGS += --no-print-directory
+
+# The two ONNX Runtime wheels exclude each other, so each device has an environment of its own.
+ifeq ($(filter cpu cuda,$(DEVICE)),)
+$(error DEVICE is cpu or cuda, not $(DEVICE))
+endif
+VENV := $(if $(filter cpu,$(DEVICE)),.venv,.venv-$(DEVICE))
+DEV := .venv-dev
+BIN := $(DEV)/bin
+
+# Any other TWINSERVE_* setting passes on as it is: `make run TWINSERVE_PORT=9000`.
+TWINSERVE_DEFAULT_MODEL ?= glyphs
+TWINSERVE_DEVICE ?= $(DEVICE)
+export TWINSERVE_DEFAULT_MODEL TWINSERVE_DEVICE
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock glyphs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.project ## set up if needed, then serve on port 8000 (DEVICE=cuda for the CUDA runtime)
+	@exec $(VENV)/bin/python -m app
+
+test: lint .venv/.project ## set up if needed, then check style, types and layers, and run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)/.project ## check style, types and layers only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV)/.project ## write the style that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The offline locks carry no hashes: torch may be a CPU build from a local file or the registry's own build.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
+	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
+
+lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
+	$(LOCK) pyproject.toml --extra train --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
+	$(LOCK) pyproject.toml --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
+	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
+
+glyphs: $(DEV)/.project ## train models/glyphs anew from its recipe (needs the data set, about an hour on two cores)
+	$(BIN)/python -m model_export train recipes/glyphs.toml --out runs/glyphs
+	rm -rf runs/bundles
+	$(BIN)/python -m model_export export runs/glyphs --out runs/bundles
+	$(BIN)/python -m model_export calibrate runs/bundles/glyphs/* --recipe recipes/glyphs.toml --out models
+	$(BIN)/python -m model_export evaluate $$(ls -d models/glyphs/* | sort -V | tail -n 1) --recipe recipes/glyphs.toml --out runs/report
+
+clean: ## remove the environments and every cache; models and runs stay
+	rm -rf .venv .venv-cuda $(DEV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.git -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# Stamps: an environment is made once, and filled again only when its lock or pyproject.toml changes.
+CHECK = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Twinserve needs Python 3.11 or newer, and \
+$(PYTHON) is %d.%d: say which to use, as in make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2])'
+SETUP = $(CHECK) && echo "setting up $(@D) (once$(1))" && $(PYTHON) -m venv $(@D)
+PIP = $(@D)/bin/python -m pip --disable-pip-version-check install --quiet
+
+.venv/.locked: requirements/serve-cpu.txt
+.venv-cuda/.locked: requirements/serve-cuda.txt
+.venv/.locked .venv-cuda/.locked: requirements/build.txt
+	@$(call SETUP)
+	@$(PIP) --require-hashes $(addprefix -r ,$^)
+	@touch $@
+
+$(DEV)/.locked: requirements/dev.txt
+	@$(call SETUP,; some minutes)
+	@$(PIP) -r $<
+	@touch $@
+
+%/.project: %/.locked pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,210 @@
+"""The door: the outermost ASGI layer, before routing and before any body is read.
+
+Here and nowhere else: the request id, whether a slot is free, how many bytes a body may have, how long a request may
+take, and what happens when its client goes away; and every error raised inside becomes its problem details here.
+Knows no routes but those that it never refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import UNEXPECTED, code, from_routing
+from app.api.responses import problem_response
+from app.core.errors import (
+    ClientTimeout,
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    Overloaded,
+    TooLarge,
+    TwinserveError,
+)
+from app.core.observe import Observer
+
+REQUEST_ID = "request_id"
+"""The scope's key under which the layers inside find the request's id."""
+
+ALWAYS_OPEN = re.compile(r"(/v1)?/(health/(live|ready)|metrics|docs(/.*)?|openapi\.json)")
+"""Paths that take no slot: an overloaded service still says that it lives, and how it is."""
+
+CALLERS_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+CLIENT_GONE = 499
+"""Reported to the observer, after nginx, for a client that left before its answer; nothing is sent."""
+UNROUTED = "unmatched"
+
+logger = logging.getLogger(__name__)
+
+
+class Door:
+    """Wraps the application; see the module. One object a worker, used on its event loop only."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        observer: Observer,
+        max_body_bytes: int,
+        request_timeout_ms: int,
+        max_requests: int,
+    ) -> None:
+        self._app = app
+        self._observer = observer
+        self._max_body_bytes = max_body_bytes
+        self._timeout_s = request_timeout_ms / 1000
+        self._free = max_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass on what is none."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes)
+        scope[REQUEST_ID] = visit.request_id
+        scope["app"] = self  # the router raises, rather than answers itself, inside an application
+        takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
+        if takes_slot:
+            self._free -= 1
+        try:
+            await self._serve(scope, visit, headers, full=takes_slot and self._free < 0)
+        finally:
+            if takes_slot:
+                self._free += 1
+            route = getattr(scope.get("route"), "path", UNROUTED).removeprefix("/v1")
+            seconds = time.perf_counter() - began
+            self._observer.request(route, visit.status, seconds)
+            about = {
+                "request_id": visit.request_id,
+                "route": route,
+                "status": visit.status,
+                "ms": round(seconds * 1000, 3),
+            }
+            logger.info("request", extra=about)
+
+    async def _serve(self, scope: Scope, visit: _Visit, headers: Headers, *, full: bool) -> None:
+        try:
+            if full:
+                raise Overloaded("the service is handling as many requests as it can; try again later")
+            visit.check_declared_size(headers.get("content-length"))
+            await visit.run(self._app, scope, self._seconds(headers.get("x-request-timeout")))
+        except TwinserveError as error:
+            await self._refuse(scope, visit, error)
+        except HTTPException as error:
+            allow = (error.headers or {}).get("Allow")
+            extra = {} if allow is None else {"Allow": ", ".join(sorted(allow.split(", ")))}
+            await self._refuse(scope, visit, from_routing(error), extra)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
+        except Exception:
+            logger.exception("a request failed", extra={"request_id": visit.request_id})
+            await self._refuse(scope, visit, Internal(UNEXPECTED))
+
+    async def _refuse(
+        self, scope: Scope, visit: _Visit, error: TwinserveError, extra: Mapping[str, str] | None = None
+    ) -> None:
+        if visit.status == CLIENT_GONE:  # nothing was sent yet
+            self._observer.refused(code(error))
+            await problem_response(error, visit.request_id, extra)(scope, visit.receive, visit.send)
+
+    def _seconds(self, asked: str | None) -> float:
+        """The time this request has: X-Request-Timeout can only shorten it."""
+        if asked is None:
+            return self._timeout_s
+        if not SECONDS.fullmatch(asked) or float(asked) == 0:
+            raise InvalidRequest("X-Request-Timeout must be a positive number of seconds, such as 2.5")
+        return min(float(asked), self._timeout_s)
+
+
+class _Visit:
+    """One request on its way through: what has come in, and whether an answer has begun to go out."""
+
+    def __init__(self, request_id: str, receive: Receive, send: Send, max_body_bytes: int) -> None:
+        self.request_id = request_id
+        self.status = CLIENT_GONE
+        self._receive, self._send = receive, send
+        self._max_body_bytes = max_body_bytes
+        self._received_bytes = 0
+        self._reading = False
+        self._gone = False
+        self._timer: asyncio.Timeout | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def check_declared_size(self, declared: str | None) -> None:
+        """Refuse a body by its Content-Length before a byte of it is read."""
+        if declared is not None and declared.isdecimal() and int(declared[:20]) > self._max_body_bytes:
+            raise self._too_large()
+
+    async def run(self, app: ASGIApp, scope: Scope, seconds: float) -> None:
+        """Run the application with a deadline, which ends when its answer begins.
+
+        Raises DeadlineExceeded, or ClientTimeout where it was the body that did not come in time; ClientDisconnect for
+        a client that went away, after the application was cancelled.
+        """
+        self._timer = timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                await app(scope, self.receive, self.send)
+        except TimeoutError:
+            if not timer.expired():
+                raise  # not ours
+            if self._gone:
+                raise ClientDisconnect from None
+            if self._reading:
+                raise ClientTimeout("the request's body did not arrive in time; send it again") from None
+            raise DeadlineExceeded(f"the request was not done within {seconds:g} s; try again later") from None
+        finally:
+            self._timer = None
+            if self._watch is not None:
+                self._watch.cancel()
+
+    async def receive(self) -> Message:
+        """The next part of the body. Raises TooLarge for more bytes than a body may have."""
+        self._reading = True
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._received_bytes += len(message.get("body", b""))
+            if self._received_bytes > self._max_body_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                self._reading = False
+                if self._watch is None:
+                    self._watch = asyncio.create_task(self._watch_for_disconnect())
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on, with the request's id."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-ID"] = self.request_id
+            if self._timer is not None and not self._timer.expired():
+                self._timer.reschedule(None)
+        await self._send(message)
+
+    async def _watch_for_disconnect(self) -> None:
+        """Cancel the application once its client has gone, so that its items leave the queue."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self.status == CLIENT_GONE and self._timer is not None:
+            self._gone = True
+            self._timer.reschedule(asyncio.get_running_loop().time())
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send less at once")
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id")
+    return given if given is not None and CALLERS_ID.fullmatch(given) else uuid.uuid4().hex

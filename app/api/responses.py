@@ -1,0 +1,84 @@
+"""From results to response bodies. JSON is written by orjson, which prints a float32 as the shortest float32.
+
+Embeddings never become Python lists: the array is serialised as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+from starlette.responses import Response
+
+from app.api import errors
+from app.core.errors import TwinserveError
+from app.service import Comparison, Embedded, Notice
+
+PROBLEM = "application/problem+json"
+
+
+def json_response(value: Any, *, status: int = 200) -> Response:
+    """Serialise mappings, sequences, dates, numpy scalars and contiguous numpy arrays."""
+    return Response(dump(value), status_code=status, media_type="application/json")
+
+
+def problem_response(error: TwinserveError, request_id: str, extra: Mapping[str, str] | None = None) -> Response:
+    """One error as problem details, with Retry-After where it applies and the `extra` headers."""
+    return Response(
+        dump(errors.problem(error, request_id)),
+        status_code=errors.kind(error).status,
+        headers={**errors.headers(error), **(extra or {})},
+        media_type=PROBLEM,
+    )
+
+
+def dump(value: Any) -> bytes:
+    """JSON in UTF-8."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):  # read-only views of a mapping
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def notices(given: Sequence[Notice], prefix: str = "") -> list[dict[str, str]]:
+    """What was done to items, each with the pointer to its item."""
+    return [{"code": notice.code, "pointer": prefix + notice.pointer} for notice in given]
+
+
+def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
+    """The answer for one pair: all keys, always."""
+    judgement = result.judgement
+    return {
+        "verdict": judgement.verdict,
+        "reasons": [{"code": r.code, "side": r.side, "detail": r.detail} for r in judgement.reasons],
+        "score": result.score,
+        "distance": result.distance,
+        "log_likelihood_ratio": judgement.log_likelihood_ratio,
+        "fmr_at_score": judgement.fmr_at_score,
+        "operating_point": judgement.operating_point,
+        "posterior": judgement.posterior,
+        "notices": notices(result.notices, prefix),
+        "model": result.bundle.name,
+        "version": result.bundle.version,
+        "fingerprint": result.bundle.fingerprint,
+    }
+
+
+def embeddings(result: Embedded, encoding: Literal["float", "base64"]) -> dict[str, Any]:
+    """The answer of /embed; base64 is one string an input, little-endian float32."""
+    bundle = result.bundle
+    rows = [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in result.vectors]
+    return {
+        "embeddings": rows if encoding == "base64" else result.vectors,
+        "dimension": bundle.manifest.embedding.dimension,
+        "normalized": bundle.manifest.embedding.normalized,
+        "notices": notices(result.notices),
+        "model": bundle.name,
+        "version": bundle.version,
+        "fingerprint": bundle.fingerprint,
+    }

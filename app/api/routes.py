@@ -1,0 +1,113 @@
+"""The routes: read the body, call the service, write the answer. Errors are raised; the door answers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from app.api import bodies, docs, errors
+from app.api.door import REQUEST_ID
+from app.api.responses import comparison, embeddings, json_response, notices
+from app.core.errors import TwinserveError
+from app.core.observe import Observer, Readiness
+from app.service import Service
+
+Metrics = Callable[[], tuple[bytes, str]]
+
+
+class Endpoints:
+    """One method a route."""
+
+    def __init__(
+        self, service: Service, readiness: Callable[[], Readiness], observer: Observer, max_items: int
+    ) -> None:
+        self._service = service
+        self._readiness = readiness
+        self._observer = observer
+        self._max_items = max_items
+
+    async def compare(self, request: Request) -> Response:
+        """One pair; its items' errors are the request's."""
+        judging, a, b = await bodies.read_compare(request, self._max_items)
+        [result] = await self._service.compare(judging.model, [(a, b)], judging.selectors, judging.prior)
+        if isinstance(result, TwinserveError):
+            raise result
+        return json_response(comparison(result))
+
+    async def compare_batch(self, request: Request) -> Response:
+        """Many pairs; an item's error is its pair's answer."""
+        body = await bodies.read_pairs(request, self._max_items)
+        pairs = [(pair.a, pair.b) for pair in body.pairs]
+        results = await self._service.compare(body.model, pairs, body.selectors, body.prior)
+        answers, noticed = [], []
+        for index, result in enumerate(results):
+            prefix = f"/pairs/{index}"
+            if isinstance(result, TwinserveError):
+                self._observer.refused(errors.code(result))
+                answers.append({"error": errors.problem(errors.below(result, prefix), request.scope[REQUEST_ID])})
+            else:
+                answers.append(comparison(result, prefix))
+                noticed += notices(result.notices, prefix)
+        return json_response({"results": answers, "notices": noticed})
+
+    async def embed(self, request: Request) -> Response:
+        """Embeddings of all inputs, or the first bad input's error."""
+        embedding, inputs = await bodies.read_inputs(request, self._max_items)
+        result = await self._service.embed(embedding.model, inputs)
+        return json_response(embeddings(result, embedding.encoding_format))
+
+    async def models(self, request: Request) -> Response:
+        """All served models."""
+        bodies.no_query(request)
+        return json_response({"models": [self._with_max_items(entry) for entry in self._service.models()]})
+
+    async def model(self, request: Request) -> Response:
+        """One served model, by name or name@version."""
+        bodies.no_query(request)
+        return json_response(self._with_max_items(self._service.describe(request.path_params["name"])))
+
+    async def live(self, _: Request) -> Response:
+        """The process answers."""
+        return json_response({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Whether requests can be answered, and each model's state."""
+        readiness = self._readiness()
+        models = {key: asdict(state) for key, state in readiness.models.items()}
+        return json_response({"ready": readiness.ready, "models": models}, status=200 if readiness.ready else 503)
+
+    def _with_max_items(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "limits": {**entry["limits"], "max_items": self._max_items}}
+
+
+def make_routes(endpoints: Endpoints, metrics: Metrics | None) -> list[BaseRoute]:
+    """Every route, once as it is and once under /v1."""
+    table = [
+        ("/compare", endpoints.compare, "POST"),
+        ("/compare/batch", endpoints.compare_batch, "POST"),
+        ("/embed", endpoints.embed, "POST"),
+        ("/models", endpoints.models, "GET"),
+        ("/models/{name}", endpoints.model, "GET"),
+        ("/health/live", endpoints.live, "GET"),
+        ("/health/ready", endpoints.ready, "GET"),
+        *((path, endpoint, "GET") for path, endpoint in docs.endpoints().items()),
+    ]
+    if metrics is not None:
+        table.append(("/metrics", _metrics_endpoint(metrics), "GET"))
+    return [
+        Route(prefix + path, endpoint, methods=[method]) for prefix in ("", "/v1") for path, endpoint, method in table
+    ]
+
+
+def _metrics_endpoint(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(_: Request) -> Response:
+        body, media_type = await asyncio.to_thread(metrics)  # reads every worker's file
+        return Response(body, headers={"Content-Type": media_type})
+
+    return endpoint

@@ -1,0 +1,51 @@
+"""The bundle: what an encoder is once it leaves training. The only code that knows the file names in one.
+
+manifest.py says what a manifest holds, contents.py what a bundle is in memory, reading.py which bundles are refused,
+writing.py how one is published. Nothing in a bundle is ever executed but its ONNX graph.
+"""
+
+from app.core.bundle.contents import Bundle, Golden
+from app.core.bundle.manifest import (
+    CPU,
+    CUDA,
+    EXTERNAL_FILE,
+    FORMAT_VERSION,
+    Draft,
+    Embedding,
+    Graph,
+    Licence,
+    Manifest,
+    ModalityChoice,
+    Numerics,
+    Relation,
+    Training,
+    canonical_json,
+    highest,
+)
+from app.core.bundle.reading import find_bundles, read_aliases, read_bundle
+from app.core.bundle.writing import seal, write_bundle
+
+__all__ = [
+    "CPU",
+    "CUDA",
+    "EXTERNAL_FILE",
+    "FORMAT_VERSION",
+    "Bundle",
+    "Draft",
+    "Embedding",
+    "Golden",
+    "Graph",
+    "Licence",
+    "Manifest",
+    "ModalityChoice",
+    "Numerics",
+    "Relation",
+    "Training",
+    "canonical_json",
+    "find_bundles",
+    "highest",
+    "read_aliases",
+    "read_bundle",
+    "seal",
+    "write_bundle",
+]

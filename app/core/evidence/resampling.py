@@ -1,0 +1,146 @@
+"""Bootstrap by sampling unit: random unit weights, and binned scores summed under them. No bounds.
+
+A draw gives unit i the multinomial weight w_i; a genuine row weighs w_i and an impostor pair w_i w_j, i != j (Owen
+2007, "The pigeonhole bootstrap", which shows it to be conservative for the pairs' own noise). Where units come in
+groups, groups are drawn first, then units inside each drawn copy; an impostor pair inside a group weighs the sum of w_i w_j
+over the copies of its group. Genuine rates and pairs across groups use the units' weights summed over copies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.core.evidence.binning import Binned, Float64
+from app.core.evidence.samples import Integers, Units
+from app.core.scoring import Float32
+
+_CHUNK_CELLS = 1 << 23
+
+
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """Drawn copies of one group: the draw of each copy (c,), ascending, and the weights of its units (c, size)."""
+
+    members: Integers
+    draw: Integers
+    weights: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Unit weights of every draw, float32 (draws, units), and the drawn copies of groups where there are any."""
+
+    weights: Float32
+    group: Integers | None
+    copies: tuple[_Copies, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """Shares by bin of a sample (bins,) and of each draw (draws, bins).
+
+    rows: P, or units with a genuine pair; clusters: how many units (groups, where there are any) they come from;
+    noise: the variance that independent rows would show over the draws, in units of their true variance.
+    """
+
+    knots: Float32
+    point: Float64
+    draws: Float64
+    rows: int
+    clusters: int
+    noise: float
+
+
+def draw_weights(units: Units, draws: int, seed: int) -> Draws:
+    """Draw unit weights. The same seed gives the same draws, so that all thresholds and types share them.
+
+    Raises ValueError for fewer than two groups.
+    """
+    rng = np.random.default_rng(seed)
+    if units.group is None:
+        weights = rng.multinomial(units.count, np.full(units.count, 1.0 / units.count), size=draws)
+        return Draws(weights.astype(np.float32), None, ())
+    names, group = np.unique(units.group, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("units in groups need at least two groups; leave group out if there is only one")
+    drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=draws)
+    total = np.zeros((draws, units.count), dtype=np.float32)
+    copies = []
+    for name in range(len(names)):
+        members = np.flatnonzero(group == name)
+        draw = np.repeat(np.arange(draws), drawn[:, name])
+        weights = rng.multinomial(len(members), np.full(len(members), 1.0 / len(members)), size=len(draw))
+        one = _Copies(members, draw, weights.astype(np.float32))
+        total[:, members] = _sum_by_draw(one.weights, draw, draws)
+        copies.append(one)
+    return Draws(total, group, tuple(copies))
+
+
+def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Resampled:
+    """Sum binned scores under every draw.
+
+    Draws that give no row any weight say nothing and are left out. Raises ValueError where that is most of them, or
+    where `within_groups` is asked of pairs that cross groups.
+    """
+    if within_groups and draws.group is None:
+        raise ValueError("pairs within groups need the groups of their units")
+    sums, totals, squares = [], [], []
+    step = max(1, _CHUNK_CELLS // binned.rows)
+    for start in range(0, len(draws.weights), step):
+        part = slice(start, min(start + step, len(draws.weights)))
+        weights = _row_weights(binned, draws, part, within_groups)
+        sums.append(weights @ binned.shares)
+        totals.append(weights.sum(axis=1, dtype=np.float64))
+        squares.append(np.square(weights, dtype=np.float64).sum(axis=1))
+    total, square = np.concatenate(totals), np.concatenate(squares)
+    seen = total > 0
+    if seen.sum() < len(seen) / 2:
+        raise ValueError("too few units to resample: most draws hold none of the compared pairs")
+    total = total[seen]
+    shares = np.concatenate(sums)[seen].astype(np.float64)
+    return Resampled(
+        knots=binned.knots,
+        point=binned.shares.mean(axis=0, dtype=np.float64),
+        draws=shares / shares.sum(axis=1, keepdims=True),
+        rows=binned.rows,
+        clusters=_clusters(binned.members, draws.group),
+        noise=float((square[seen] / np.square(total) * binned.rows).mean() - 1.0),
+    )
+
+
+def _row_weights(binned: Binned, draws: Draws, part: slice, within_groups: bool) -> Float32:
+    """The weight of each row in each draw of the part: float32 (draws, rows)."""
+    if not within_groups:
+        weights = draws.weights[part]
+        first = weights[:, binned.members[:, 0]]
+        return first if binned.members.shape[1] == 1 else first * weights[:, binned.members[:, 1]]
+    assert draws.group is not None  # resample has checked
+    a, b = draws.group[binned.members].T
+    if (a != b).any():
+        raise ValueError("pairs within groups must not cross them")
+    size = part.stop - part.start
+    weights = np.zeros((size, binned.rows), dtype=np.float32)
+    local = np.zeros(len(draws.group), dtype=np.int64)
+    for name, one in enumerate(draws.copies):
+        local[one.members] = np.arange(len(one.members))
+        columns = np.flatnonzero(a == name)
+        i, j = local[binned.members[columns]].T
+        drawn = slice(*np.searchsorted(one.draw, [part.start, part.stop]))
+        copies = one.weights[drawn]
+        weights[:, columns] = _sum_by_draw(copies[:, i] * copies[:, j], one.draw[drawn] - part.start, size)
+    return weights
+
+
+def _sum_by_draw(rows: Float32, draw: Integers, draws: int) -> Float32:
+    """Sum rows (copies, n) of equal draw, which ascend: float32 (draws, n)."""
+    total = np.zeros((draws, rows.shape[1]), dtype=np.float32)
+    if len(draw):
+        present, starts = np.unique(draw, return_index=True)
+        total[present] = np.add.reduceat(rows, starts, axis=0)
+    return total
+
+
+def _clusters(members: Integers, group: Integers | None) -> int:
+    return len(np.unique(members if group is None else group[members]))

@@ -1,0 +1,111 @@
+"""From the bytes of a file to its first frame, upright: limits first, then Pillow. No colour and no size is changed.
+
+PNG, JPEG, WebP, BMP, GIF and TIFF; content decides the decoder, never a declared type.
+"""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
+from app.core.errors import TooLarge, UnusableInput
+from app.core.modalities.base import Limits
+from app.core.modalities.image import header
+from app.core.modalities.image.samples import is_wide, narrow
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+ORIENTATION_TAG = 0x0112
+
+# EXIF orientation -> what brings the picture upright; 1 and anything undefined leave it as stored.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+UNDO = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+# Pillow warns of odd metadata and of sizes that our own limit already bounds; a caller's file must not write to our
+# log. Once, as the module loads: warnings.catch_warnings changes the whole process and is not safe between threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(data: bytes, limits: Limits, *, upright: bool) -> tuple[Image.Image, tuple[str, ...]]:
+    """Decode the first frame; turned as its EXIF orientation says if `upright`, else as stored.
+
+    Returns the picture, of at most 8 bits a channel, and the notice `first_frame` where there are more frames.
+    Raises TooLarge beyond the byte or pixel limit, read from the header before decoding, and UnusableInput for what is
+    no whole picture.
+    """
+    if not data:
+        raise UnusableInput("the picture is empty: send the bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
+    if len(data) > limits.max_body_bytes:
+        raise TooLarge(f"the picture has {len(data)} bytes; at most {limits.max_body_bytes} are taken")
+    _check_pixels(header.declared_size(data), limits)
+    if header.is_hostile(data):
+        raise UnusableInput(
+            "the picture is split into far more parts than its size calls for: save it anew and send that"
+        )
+    picture = _open(data, limits)
+    _check_pixels(picture.size, limits)
+    try:
+        several = bool(getattr(picture, "is_animated", False))
+        orientation = _orientation(picture)
+        picture.load()
+        # Pillow turns a TIFF by itself as it loads, and no other format.
+        turns = (UPRIGHT if upright else {}) if picture.format != "TIFF" else ({} if upright else UNDO)
+        picture = narrow(picture) if is_wide(picture) else picture
+        if orientation in turns:
+            picture = picture.transpose(turns[orientation])
+    except Image.DecompressionBombError as error:
+        raise _beyond_decoder(limits) from error
+    except (MemoryError, UnusableInput):
+        raise
+    except Exception as error:  # Pillow's decoders raise almost any type on damaged files
+        raise _damaged() from error
+    return picture, ("first_frame",) if several else ()
+
+
+def _open(data: bytes, limits: Limits) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _beyond_decoder(limits) from error
+    except UnidentifiedImageError as error:
+        if data.startswith(header.SIGNATURES):
+            raise _damaged() from error
+        raise UnusableInput("this is no PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged() from error
+
+
+def _check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:
+    if size is not None and size[0] * size[1] > limits.max_pixels:
+        raise TooLarge(f"the picture has {size[0]} x {size[1]} pixels; at most {limits.max_pixels} in all are taken")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Damaged metadata is no reason to refuse the picture."""
+    try:
+        value = picture.getexif().get(ORIENTATION_TAG, 1)
+    except MemoryError:
+        raise
+    except Exception:  # as above: any type, on damaged metadata
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _damaged() -> UnusableInput:
+    return UnusableInput("the picture is damaged or cut short: send the whole file")
+
+
+def _beyond_decoder(limits: Limits) -> TooLarge:
+    most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
+    return TooLarge(f"the picture has too many pixels; at most {most} in all are taken")

@@ -1,0 +1,141 @@
+"""The image modality: its params, and the steps from a decoded picture to the uint8 array that the graph takes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.core.errors import BundleRefused, InvalidRequest, UnusableInput
+from app.core.modalities.base import Array, Item, Limits, Prepared, Window, stack
+from app.core.modalities.image.decoding import decode
+
+INPUT = "pixels"
+
+
+class Params(BaseModel):
+    """How a picture becomes pixels. Every field is part of the fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["L", "RGB"] = Field(description="one luma channel (ITU-R 601-2) or three colour channels")
+    width: int = Field(ge=1, le=4096)
+    height: int = Field(ge=1, le=4096)
+    fit: Literal["stretch", "pad", "crop"] = Field(
+        description="stretch ignores the aspect ratio, pad keeps it and fills, crop keeps it and cuts the centre"
+    )
+    resample: Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
+    antialias: bool = Field(description="whether the filter widens with the reduction, as Pillow's resize does")
+    background: int = Field(ge=0, le=255, description="grey level behind transparency and beside padding")
+    orientation: Literal["exif", "ignore"]
+    sixteen_bit: Literal["divide_257"] = Field(
+        description="65535 becomes 255, to the nearest; of 16-bit colour the high byte is kept, at most one level less"
+    )
+    min_contrast: int = Field(
+        ge=1,
+        le=255,
+        description="a picture no channel of which spans this many levels once resized is refused as blank",
+    )
+
+
+def create(params: Mapping[str, Any], assets: Mapping[str, bytes]) -> ImageModality:
+    """Make the image modality for a bundle. Raises BundleRefused for params that it does not accept."""
+    del assets  # pictures need none
+    try:
+        checked = Params.model_validate(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleRefused(f"modality.params.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if not checked.antialias and checked.resample not in ("bilinear", "bicubic"):
+        raise BundleRefused("modality.params.resample: without antialias only bilinear and bicubic are defined")
+    return ImageModality(checked)
+
+
+class ImageModality:
+    """Modality for pictures; see base.Modality. Windows are {"pixels": uint8 (height, width, channels)}."""
+
+    form = "base64"
+    media_types = ("image/",)
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def prepare(self, item: Item, limits: Limits) -> Prepared:
+        """Decode and prepare one picture to uint8 (height, width, channels).
+
+        Raises InvalidRequest for a member it does not know, TooLarge beyond the byte or pixel limit (read from the
+        header, before decoding), UnusableInput for what is no whole picture or is blank.
+        """
+        if unknown := sorted(set(item) - {"bytes"}):
+            raise InvalidRequest(f"a picture takes no member {unknown[0]!r}; remove it")
+        if "bytes" not in item:
+            raise InvalidRequest("this model takes a picture: send its bytes")
+        picture, notices = decode(item["bytes"], limits, upright=self.params.orientation == "exif")
+        picture = self._resize(_flatten(picture, self.params))
+        # Before padding, whose edge would lend contrast to a blank picture; by channel, since one colour is blank too.
+        if int(np.ptp(np.asarray(picture), axis=(0, 1)).max()) < self.params.min_contrast:
+            raise UnusableInput("the picture is blank: send one that shows something")
+        pixels = np.asarray(self._pad(picture))
+        return Prepared(({INPUT: pixels.reshape(*pixels.shape[:2], -1)},), notices)
+
+    def _resize(self, picture: Image.Image) -> Image.Image:
+        params, size = self.params, (self.params.width, self.params.height)
+        resample = Image.Resampling[params.resample.upper()]
+        if params.fit == "crop":
+            picture = picture.crop(_crop_box(picture.size, size))
+        inner = _contain(picture.size, size) if params.fit == "pad" else size
+        if params.antialias:
+            return picture.resize(inner, resample)
+        return picture.transform(inner, Image.Transform.EXTENT, (0, 0, *picture.size), resample)
+
+    def _pad(self, picture: Image.Image) -> Image.Image:
+        size = (self.params.width, self.params.height)
+        if picture.size == size:
+            return picture
+        canvas = Image.new(picture.mode, size, (self.params.background,) * len(picture.getbands()))
+        canvas.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+        return canvas
+
+    def bucket(self, window: Window) -> Hashable:
+        """All pictures of a bundle have one shape, so they share one bucket."""
+        del window
+        return ()
+
+    def collate(self, windows: Sequence[Window]) -> dict[str, Array]:
+        """Stack to {"pixels": uint8 (batch, height, width, channels)}."""
+        return stack(windows)
+
+    def examples(self) -> Sequence[Window]:
+        """A checkerboard of the declared size."""
+        rows, columns = np.indices((self.params.height, self.params.width))
+        board = (((rows // 4 + columns // 4) % 2) * 255).astype(np.uint8)
+        channels = 1 if self.params.mode == "L" else 3
+        return ({INPUT: np.repeat(board[:, :, np.newaxis], channels, axis=2)},)
+
+
+def _flatten(picture: Image.Image, params: Params) -> Image.Image:
+    """Bring any mode of at most 8 bits a channel to the declared one, transparency onto the background."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        canvas = Image.new("RGBA", picture.size, (params.background,) * 3 + (255,))
+        picture = Image.alpha_composite(canvas, picture).convert("RGB")
+    if picture.mode not in ("L", "RGB", "1"):
+        picture = picture.convert("RGB")  # via RGB, so that CMYK, LAB and YCbCr give luma by the same formula
+    return picture.convert(params.mode)
+
+
+def _contain(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The largest whole-pixel size of the picture's aspect ratio inside `size`; never thinner than one pixel."""
+    scale = min(size[0] / picture[0], size[1] / picture[1])
+    return min(size[0], max(1, round(picture[0] * scale))), min(size[1], max(1, round(picture[1] * scale)))
+
+
+def _crop_box(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest centred box of the target's aspect ratio, in whole pixels: left, top, right, bottom."""
+    scale = min(picture[0] / size[0], picture[1] / size[1])
+    width, height = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    left, top = (picture[0] - width) // 2, (picture[1] - height) // 2
+    return left, top, left + width, top + height

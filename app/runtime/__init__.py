@@ -1,0 +1,1 @@
+"""The engine: sessions, encoders, the batcher and the registry of served models. No HTTP, no settings."""

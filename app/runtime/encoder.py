@@ -1,0 +1,171 @@
+"""An encoder at work: modality + session + manifest. Items in, checked embeddings out. No queue, no HTTP."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core import modalities
+from app.core.bundle import EXTERNAL_FILE, Bundle
+from app.core.errors import BundleRefused, Internal, TwinserveError
+from app.core.modalities.base import Item, Limits, Modality, Prepared, Window
+from app.core.scoring import pool
+from app.runtime.session import Device, open_session
+
+LADDER = (32, 16, 8, 4, 2, 1)
+"""Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that every shape was warmed before ready,
+and nothing is padded: a padding row costs as much as a real one and could change its neighbours' rounding."""
+UNIT_TOLERANCE = 1e-3
+
+Rows = npt.NDArray[np.float32]
+
+
+class Encoder:
+    """A bundle ready to embed. Immutable after construction and thread-safe.
+
+    Raises BundleRefused for a bundle whose modality, graph or names do not fit together, DeviceUnavailable where the
+    device is not to be had.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.modality: Modality = modalities.create(manifest.modality.name, manifest.modality.params, bundle.assets)
+        external = None if bundle.external_data is None else {EXTERNAL_FILE: bundle.external_data}
+        self._session = open_session(
+            bundle.graph, device=device, threads=threads, external_data=external, tf32=manifest.numerics.tf32
+        )
+        self._check_names()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, as ONNX Runtime names it and the golden tolerances do."""
+        return self._session.provider
+
+    def prepare(self, item: Item, limits: Limits) -> Prepared:
+        """Decode and prepare one item; raises what the modality's `prepare` raises."""
+        return self.modality.prepare(item, limits)
+
+    def encode(self, windows: Sequence[Window], *, largest: int = LADDER[0]) -> Rows:
+        """Embed windows: float32 (len(windows), dimension), in the order given.
+
+        Windows of one bucket are run together, in batches of LADDER sizes up to `largest`. Raises Internal if the
+        graph gives anything but finite float32 rows, of unit length where the manifest says so.
+        """
+        rows = np.empty((len(windows), self.bundle.manifest.embedding.dimension), dtype=np.float32)
+        buckets: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for place, window in enumerate(windows):
+            buckets[self.modality.bucket(window)].append(place)
+        for places in buckets.values():
+            for batch in _cut(places, largest):
+                rows[batch] = self._run([windows[place] for place in batch])
+        return rows
+
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: int = LADDER[0]) -> Rows:
+        """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
+        rows = self.encode([window for item in items for window in item.windows], largest=largest)
+        ends = np.cumsum([len(item.windows) for item in items])
+        normalized = self.bundle.manifest.embedding.normalized
+        pooled = [
+            rows[end - 1] if len(item.windows) == 1 else pool(rows[end - len(item.windows) : end], normalized)
+            for item, end in zip(items, ends, strict=True)
+        ]
+        return np.stack(pooled) if pooled else rows
+
+    def embed(self, items: Sequence[Item], limits: Limits) -> Rows:
+        """Prepare and embed items, for offline use: float32 (len(items), dimension)."""
+        return self.embed_prepared([self.prepare(item, limits) for item in items])
+
+    def replay_golden(self) -> None:
+        """Embed the golden items on the provider in use and compare with the vectors in the bundle.
+
+        Raises BundleRefused if they differ by more than the provider's tolerance, or if there is none for it.
+        """
+        golden = self.bundle.golden
+        tolerance = golden.tolerance.get(self.provider)
+        if tolerance is None:
+            raise BundleRefused(f"golden vectors: no tolerance for {self.provider}, so nothing vouches for it there")
+        try:
+            rows = self.embed(golden.items, Limits())
+        except BundleRefused:
+            raise
+        except TwinserveError as error:
+            raise BundleRefused(f"golden vectors: its items cannot be embedded: {error.detail}") from error
+        difference = float(np.abs(rows - golden.served).max())
+        if not difference <= tolerance:
+            raise BundleRefused(
+                f"golden vectors: not reproduced on {self.provider}: they differ by {difference:.3g}, "
+                f"allowed is {tolerance:.3g}"
+            )
+
+    def warm(self, *, limit_s: float = math.inf) -> dict[int, float]:
+        """Run each ladder size on each bucket, smallest first, and return size -> seconds of the slowest bucket.
+
+        The first run of a shape plans memory and picks kernels, so the better of two further runs counts. Sizes above
+        the first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
+        """
+        taken: dict[int, float] = {}
+        for size in reversed(LADDER):
+            try:
+                taken[size] = max(self._time([window] * size) for window in self.modality.examples())
+            except TwinserveError as error:
+                raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
+            if taken[size] > limit_s:
+                break
+        return taken
+
+    def _time(self, windows: Sequence[Window]) -> float:
+        self._run(windows)
+        seconds = []
+        for _ in range(2):
+            began = time.perf_counter()
+            self._run(windows)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    def _run(self, windows: Sequence[Window]) -> Rows:
+        """Run one batch of one bucket and check what comes out."""
+        manifest = self.bundle.manifest
+        try:
+            rows = self._session.run(manifest.graph.output, self.modality.collate(windows))
+        except Exception as error:  # ONNX Runtime's own types; its text may quote shapes and paths
+            raise Internal("the model could not be run on this input") from error
+        shape = (len(windows), manifest.embedding.dimension)
+        if rows.dtype != np.float32 or rows.shape != shape:
+            raise Internal(f"the model gave {rows.dtype} {rows.shape} instead of float32 {shape}")
+        if not np.isfinite(rows).all():
+            raise Internal("the model gave numbers that are not finite for this input")
+        if manifest.embedding.normalized:
+            lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+            if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+                raise Internal("the model gave a row that is not of unit length for this input")
+        return rows
+
+    def _check_names(self) -> None:
+        """Inputs of manifest, graph and modality are the same, and the output exists."""
+        graph = self.bundle.manifest.graph
+        if set(graph.inputs) != set(self._session.inputs):
+            own = ", ".join(self._session.inputs)
+            raise BundleRefused(f"graph.inputs: the manifest says {', '.join(graph.inputs)}, the graph {own}")
+        if graph.output not in self._session.outputs:
+            raise BundleRefused(f"graph.output: the graph has no output {graph.output!r}")
+        for window in self.modality.examples():
+            if set(window) != set(graph.inputs):
+                raise BundleRefused(
+                    f"graph.inputs: the modality makes {', '.join(sorted(window))}, the graph takes "
+                    f"{', '.join(sorted(graph.inputs))}"
+                )
+
+
+def _cut(places: Sequence[int], largest: int) -> Iterator[list[int]]:
+    """Cut places into pieces whose lengths are in LADDER and at most `largest`, the longest first."""
+    start = 0
+    for size in (size for size in LADDER if size <= largest):
+        while len(places) - start >= size:
+            yield list(places[start : start + size])
+            start += size

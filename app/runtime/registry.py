@@ -1,0 +1,138 @@
+"""Which models are served: an immutable snapshot that a request holds from decoding to verdict. No HTTP here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.bundle import CPU, Bundle, highest
+from app.core.errors import BundleRefused, InvalidRequest, UnknownModel
+from app.core.modalities.base import Limits, Prepared
+from app.core.observe import Observer
+from app.runtime.batcher import Batcher
+from app.runtime.encoder import Encoder
+from app.runtime.session import Device
+
+INLINE_BELOW_S = 0.002
+"""A largest batch faster than this runs on the event loop: handing it to a thread would cost more than it saves."""
+CUDA_IN_FLIGHT = 2
+"""Batches in flight on CUDA, so that the device computes one while the next is handed over."""
+
+Row = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """One served bundle. The batcher maps prepared items to their embeddings, float32 (d,)."""
+
+    bundle: Bundle
+    encoder: Encoder
+    batcher: Batcher[Prepared, Row]
+    limits: Limits
+
+    @property
+    def key(self) -> str:
+        """name@version."""
+        return self.bundle.key
+
+
+class Registry:
+    """The served models. Never changes: a reload makes another one."""
+
+    def __init__(self, models: Sequence[Model], *, default: str | None, aliases: Mapping[str, str]) -> None:
+        self._models = {model.key: model for model in models}
+        self._default = default
+        self._aliases = dict(aliases)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names without versions, sorted, aliases aside."""
+        return tuple(sorted({model.bundle.name for model in self}))
+
+    def get(self, name: str | None) -> Model:
+        """Return the model that a request means by `name`, by `name@version`, or by naming none.
+
+        A name is its alias if it has one, else its highest released version. No name is the default, else the only
+        name served. Raises InvalidRequest where neither exists, UnknownModel for a model that is not served.
+        """
+        name = name if name is not None else self._default
+        if name is None:
+            if len(self.names) != 1:
+                raise InvalidRequest(f"set `model` to one of {self._list()}", pointer="/model")
+            name = self.names[0]
+        target = self._aliases.get(name, name)
+        if target in self._models:
+            return self._models[target]
+        versions = {model.key: model.bundle.manifest for model in self if model.bundle.name == target}
+        if not versions:
+            raise UnknownModel(f"no such model is served; the models are {self._list()}", pointer="/model")
+        return self._models[highest(versions.values()).key]
+
+    async def close(self) -> None:
+        """Close every model's batcher; see Batcher.close."""
+        for model in self:
+            await model.batcher.close()
+
+    def _list(self) -> str:
+        return ", ".join(sorted({*self.names, *self._aliases})) or "none"
+
+
+def load_models(
+    bundles: Sequence[Bundle],
+    *,
+    default: str | None,
+    aliases: Mapping[str, str],
+    limits: Limits,
+    device: Device,
+    threads: int,
+    batch_ms: float,
+    queue_items: int,
+    queue_ms: float,
+    observer: Observer,
+    executor: Executor,
+    on_death: Callable[[str, str], None] = lambda *_: None,
+) -> tuple[Registry, dict[str, str]]:
+    """Open, verify, warm and measure each bundle. Blocking, seconds long; needs no event loop.
+
+    Returns the registry of those that serve and, for those that do not, key -> reason in one line. A batch's cap is
+    the largest size that was measured to take at most `batch_ms`. `on_death` gets key and reason, on the event loop,
+    should a model's engine stop for good. Raises DeviceUnavailable where no bundle could be
+    served at all.
+    """
+    models: list[Model] = []
+    refused: dict[str, str] = {}
+    for bundle in bundles:
+        try:
+            encoder = Encoder(bundle, device=device, threads=threads)
+            encoder.replay_golden()
+            seconds = encoder.warm(limit_s=batch_ms / 1000)
+        except BundleRefused as error:
+            refused[bundle.key] = error.detail
+            continue
+        cap = max((size for size, taken in seconds.items() if taken <= batch_ms / 1000), default=1)
+        inline = seconds[cap] < INLINE_BELOW_S and encoder.provider == CPU
+        batcher = Batcher[Prepared, Row](
+            partial(encoder.embed_prepared, largest=cap),
+            cap=cap,
+            queue_items=queue_items,
+            queue_ms=queue_ms,
+            executor=None if inline else executor,
+            in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
+            seconds_per_item=seconds[cap] / cap,
+            on_queued=partial(observer.queued, bundle.key),
+            on_batch=partial(observer.batch, bundle.key),
+            on_death=partial(on_death, bundle.key),
+        )
+        models.append(Model(bundle, encoder, batcher, limits))
+    return Registry(models, default=default, aliases=aliases), refused

@@ -1,0 +1,140 @@
+"""The only importer of onnxruntime: opens a graph on a device that was really obtained, and runs it.
+
+No environment variable, configuration inside a graph, or silent fallback of ONNX Runtime changes what is run here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.bundle import CPU, CUDA
+from app.core.errors import BundleRefused, DeviceUnavailable
+
+Device = Literal["cpu", "cuda", "auto"]
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+ERRORS_ONLY = 3  # severities: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
+
+
+class Session:
+    """An open graph. Thread-safe, as ONNX Runtime's sessions are."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.provider: str = session.get_providers()[0]
+        self.inputs: tuple[str, ...] = tuple(node.name for node in session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(node.name for node in session.get_outputs())
+
+    def run(self, output: str, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Run the graph on arrays with a leading batch axis and return `output`, float32 as the graph declares it."""
+        result: npt.NDArray[np.float32] = self._session.run([output], dict(feeds))[0]
+        return result
+
+
+def check_installation() -> None:
+    """Check that exactly one ONNX Runtime wheel is installed. Raises DeviceUnavailable with what to do.
+
+    Both wheels install the same package, so that with both it is chance which one runs.
+    """
+    found = [name for name in DISTRIBUTIONS if _is_installed(name)]
+    if not found:
+        raise DeviceUnavailable("ONNX Runtime is not installed: install twinserve[cpu] or twinserve[cuda]")
+    if len(found) > 1:
+        raise DeviceUnavailable(
+            "both onnxruntime and onnxruntime-gpu are installed, and it is chance which one runs: uninstall both, "
+            "then install twinserve[cpu] or twinserve[cuda]"
+        )
+
+
+def open_session(
+    graph: bytes, *, device: Device, threads: int, external_data: Mapping[str, bytes] | None = None, tf32: bool = False
+) -> Session:
+    """Open a graph with exactly `threads` intra-op threads and no inter-op parallelism.
+
+    `external_data` maps a file name in the graph to its bytes. `cuda` is CUDA or an error, `auto` CUDA where it can
+    be had and else CPU; the provider is read back from the session, not from the request. Raises BundleRefused for
+    a graph that ONNX Runtime does not take, DeviceUnavailable where the device is not to be had.
+    """
+    check_installation()
+    import onnxruntime as ort  # noqa: PLC0415 - an extra: importing this module must work without it
+
+    ort.set_default_logger_severity(ERRORS_ONLY)
+    has_cuda = CUDA in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise DeviceUnavailable("device cuda: this ONNX Runtime has no CUDA provider; install twinserve[cuda]")
+    options = _options(ort, threads, external_data or {})
+    if device != "cpu" and has_cuda:
+        try:
+            session = _open(ort, graph, options, [(CUDA, _cuda_options(tf32)), CPU])
+        except Exception as error:
+            if device == "cuda":
+                raise DeviceUnavailable(f"device cuda: {first_line(error)}") from error
+        else:
+            if session.provider == CUDA:
+                return session
+            if device == "cuda":
+                raise DeviceUnavailable("device cuda: only the CPU was obtained; check driver and CUDA libraries")
+    try:
+        return _open(ort, graph, options, [CPU])
+    except Exception as error:  # the bindings raise many types of their own
+        raise BundleRefused(f"graph: ONNX Runtime refuses it: {first_line(error)}") from error
+
+
+def _open(ort: Any, graph: bytes, options: Any, providers: list[Any]) -> Session:
+    session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0, read_config_from_model=0)
+    session.disable_fallback()
+    return Session(session)
+
+
+def _options(ort: Any, threads: int, external_data: Mapping[str, bytes]) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = ERRORS_ONLY
+    # The bytes are ONNX, never ONNX Runtime's own format, which it would otherwise detect and accept.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Idle threads sleep: spinning would burn the quota that the other workers share.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_allocator()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    if external_data:
+        names, contents = list(external_data), list(external_data.values())
+        options.add_external_initializers_from_files_in_memory(names, contents, [len(data) for data in contents])
+    return options
+
+
+@functools.cache  # once a process: ONNX Runtime keeps it in its own environment, whatever sessions come and go
+def _share_allocator() -> None:
+    """Register one CPU arena for all sessions of this process, so that several models do not each keep their own."""
+    import onnxruntime as ort  # noqa: PLC0415 - as in open_session
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, None)
+
+
+def _cuda_options(tf32: bool) -> dict[str, str]:
+    # HEURISTIC: an exhaustive search costs seconds for each shape and may choose otherwise at the next start.
+    return {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "1" if tf32 else "0"}
+
+
+def first_line(error: Exception) -> str:
+    """Return an error's first line without source paths and at most 200 characters long, fit for one line on stderr."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text)
+    return re.sub(r"\S*/\S*", "...", text)[:200]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""From distinct items to their embeddings: places in the queue, preparation, the batcher. No pairs, no verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.errors import Internal, TwinserveError
+from app.core.modalities.base import Prepared
+from app.core.observe import Observer
+from app.runtime.registry import Model
+from app.service.items import Content
+
+INLINE_BYTES = 16 * 1024
+INLINE_ITEMS = 2
+"""Up to this many items of up to this size are prepared on the event loop, where the hand-over to a thread would cost
+more than the work. Larger ones would stall every other request (a 12-megapixel photograph takes tens of
+milliseconds), and so would many small ones in a row, whose pixels may be far more than their bytes suggest.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """An embedding float32 (d,), and the codes of what was done to its item on the way."""
+
+    vector: npt.NDArray[np.float32]
+    notices: tuple[str, ...]
+
+
+async def encode(
+    model: Model, contents: Sequence[Content], observer: Observer, executor: Executor
+) -> list[Encoded | TwinserveError]:
+    """Embed items; each outcome stands at its item's place, an item's failure too.
+
+    Places for all of them are taken first, all or nothing, so that an overloaded service refuses before it decodes.
+    Raises Overloaded, TooLarge or NotReady as Batcher.reserve does.
+    """
+    if not contents:
+        return []
+    with model.batcher.reserve(len(contents)) as places:
+        prepared = await _prepare(model, contents, observer, executor)
+        ready = [one for one in prepared if not isinstance(one, TwinserveError)]
+        rows = iter(await places.submit(ready) if ready else ())
+    outcomes: list[Encoded | TwinserveError] = []
+    for one in prepared:
+        if isinstance(one, TwinserveError):
+            outcomes.append(one)
+            continue
+        row = next(rows)
+        outcomes.append(row if isinstance(row, TwinserveError) else Encoded(row, one.notices))
+    return outcomes
+
+
+async def _prepare(
+    model: Model, contents: Sequence[Content], observer: Observer, executor: Executor
+) -> list[Prepared | TwinserveError]:
+    if len(contents) <= INLINE_ITEMS and all(content.size <= INLINE_BYTES for content in contents):
+        timed = [_prepare_one(model, content) for content in contents]
+    else:
+        loop = asyncio.get_running_loop()
+        timed = await asyncio.gather(
+            *(loop.run_in_executor(executor, _prepare_one, model, content) for content in contents)
+        )
+    for _, seconds in timed:
+        observer.prepared(model.key, seconds)
+    return [outcome for outcome, _ in timed]
+
+
+def _prepare_one(model: Model, content: Content) -> tuple[Prepared | TwinserveError, float]:
+    """Decode and prepare one item, and the seconds it took. A failure is an outcome, so that its neighbours go on."""
+    began = time.perf_counter()
+    outcome: Prepared | TwinserveError
+    try:
+        outcome = model.encoder.prepare(content.item, model.limits)
+    except TwinserveError as error:
+        outcome = error
+    except Exception:
+        logger.exception("an item failed in preparation")
+        outcome = Internal("the service failed on this item; other items are not affected")
+    return outcome, time.perf_counter() - began

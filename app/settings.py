@@ -1,0 +1,87 @@
+"""Every setting of the service: its name, bounds, default and meaning. Read once, by the command line; no logic.
+
+docs/settings.md lists them for people; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "TWINSERVE_"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """The settings of one service, from arguments first, then from the environment, then from the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
+
+    models: Path = Field(Path("models"), description="folder that holds the bundles, as <name>/<version>/")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 is every IPv4 address")
+    port: Port = Field(8000, description="port to listen on; 0 lets the system choose one, printed at start")
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="worker processes; default: one a usable CPU, or 1 where a GPU is used"
+    )
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        "auto",
+        description="cpu, cuda (does not start where it is not obtained), or auto: cuda where it works, else cpu",
+    )
+    default_model: str | None = Field(
+        None,
+        min_length=1,
+        description="model of a request that names none, as name or name@version; default: the only one",
+    )
+    strict_models: bool = Field(
+        False, description="refuse to start when any bundle is refused, not only the default one"
+    )
+
+    max_body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="bytes of a request's body, and of an item in it"
+    )
+    max_items: int = Field(256, ge=1, le=65_536, description="inputs of one /embed, or pairs of one /compare/batch")
+    max_pixels: int = Field(50_000_000, ge=1, description="pixels of one picture, told from its header before decoding")
+    max_seconds: float = Field(600.0, gt=0, description="seconds of one recording or series")
+    max_tokens: int = Field(8192, ge=1, description="tokens of one text, before any truncation that a caller asks for")
+
+    max_requests: int = Field(
+        256, ge=1, le=65_536, description="requests that one worker handles at once; beyond it they get 429 at the door"
+    )
+    queue_items: int = Field(1024, ge=1, description="items that may wait, per model and worker; beyond it 429")
+    queue_ms: float = Field(
+        5000.0, gt=0, description="milliseconds that a new item may have to wait, per model and worker; beyond it 429"
+    )
+    batch_ms: float = Field(50.0, gt=0, description="milliseconds that one batch may take; it caps the size of a batch")
+    request_timeout_ms: int = Field(
+        25_000, ge=1, description="milliseconds for one request; X-Request-Timeout can only shorten it"
+    )
+    keep_alive_s: int = Field(75, ge=1, description="seconds that an idle connection is kept open")
+    drain_ms: int = Field(26_000, ge=0, description="milliseconds for requests under way to finish at a stop")
+
+    state_dir: Path | None = Field(
+        None, description="folder for everything the service writes; default: a private temporary one, removed at exit"
+    )
+    metrics_port: Port | None = Field(None, description="own port for /metrics; /metrics on the main port is then 404")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged; one line a request is logged at info"
+    )
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which settings are wrong, as the environment names them, and why."""
+    faults = []
+    for fault in error.errors(include_url=False):
+        name = "".join(str(part) for part in fault["loc"][:1])
+        faults.append(f"{PREFIX}{name.upper()}={fault['input']}: {fault['msg']}")
+    return "; ".join(faults)
+
+
+def unknown_variables(environment: Mapping[str, str] | Iterable[str]) -> list[str]:
+    """Return the variables with the service's prefix that name no setting: misspelt, or of another version."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -1,0 +1,14 @@
+"""The supervisor: owns the worker processes, their bundles and their state. No HTTP routes, no inference engine.
+
+running.py    one service from its start to its exit code
+catalogue.py  which bundles are served, which are refused, and when that stops the service
+fleet.py      all workers: kept alive, told the one truth, drained
+worker.py     one worker process
+listening.py  the listening socket
+dealing.py    which worker gets the next connection, and how long a dead one is mourned
+state.py      the folder that the service writes to
+"""
+
+from app.supervisor.running import serve
+
+__all__ = ["serve"]

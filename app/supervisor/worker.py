@@ -1,0 +1,131 @@
+"""One worker process as the supervisor sees it: started, talked to, dealt connections, and known to be dead.
+
+Nothing here imports the HTTP framework or the inference engine: the worker does, in its own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing import resource_tracker
+from typing import Any, Literal
+
+from app.runtime.control import Channel, FromWorker, ToWorker
+
+State = Literal["starting", "up", "ready", "leaving", "dead"]
+Target = Callable[..., None]
+
+_HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+def enter(**arguments: Any) -> None:
+    """Be a worker: the first function that runs in its process."""
+    from app.main import run_worker  # noqa: PLC0415  (the supervisor itself must never import what a worker needs)
+
+    sys.exit(run_worker(**arguments))
+
+
+class WorkerProcess:
+    """A process in one slot, with its control channel and the socket that connections are dealt over."""
+
+    def __init__(self, slot: int, on_message: Callable[[WorkerProcess, FromWorker], None]) -> None:
+        self.slot = slot
+        self.state: State = "starting"
+        self.connections = 0
+        self.serving: Mapping[str, str] = {}
+        """The bundles it serves: key -> inference provider in use."""
+        self.was_ready = False
+        self._on_message = on_message
+        self._doomed = False
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._channel: Channel[ToWorker, FromWorker] | None = None
+        self._deals: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None before the start."""
+        return None if self._process is None else self._process.pid
+
+    async def run(self, target: Target, arguments: Mapping[str, Any]) -> str:
+        """Start the process, wait for its end, and return in words how it ended. Raises OSError if it cannot start."""
+        context = multiprocessing.get_context("spawn")
+        control, their_control = context.Pipe(duplex=True)
+        self._deals, their_deals = socket.socketpair()
+        self._deals.setblocking(False)
+        process = context.Process(
+            target=target,
+            kwargs={"slot": self.slot, "control": their_control, "deals": their_deals, **arguments},
+            name=f"twinserve-worker-{self.slot}",
+            daemon=True,
+        )
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        self._channel = Channel(control)
+        try:
+            # In a thread: starting writes the bundles into a pipe, and the child reads them only once it has imported.
+            await loop.run_in_executor(None, _start, process)
+            self._process = process
+            if self._doomed:
+                process.kill()
+            self._channel.watch(lambda message: self._on_message(self, message), lambda: None)
+            loop.add_reader(process.sentinel, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(process.sentinel)
+            await loop.run_in_executor(None, process.join)
+            self._channel.read()  # its last words, such as why it died
+            return _ending(process.exitcode)
+        finally:
+            self.state = "dead"
+            for end in (their_control, their_deals, self._deals, self._channel):
+                end.close()
+
+    def deal(self, connection: socket.socket) -> bool:
+        """Hand over a connection without ever blocking; False if it cannot be taken now. The caller closes its copy."""
+        if self._deals is None:
+            return False
+        try:
+            socket.send_fds(self._deals, [b"."], [connection.fileno()])
+        except OSError:  # full, or too many descriptors under way, or the worker has just died
+            return False
+        self.connections += 1
+        return True
+
+    def tell(self, message: ToWorker) -> None:
+        """Send a message; a worker that cannot be told because it reads nothing any more is killed."""
+        if self._process is not None and self._channel is not None and not self._channel.send(message):
+            self.kill()
+
+    def become(self, state: State) -> None:
+        """Go on to `state`; who is leaving or dead never comes back."""
+        if self.state in ("leaving", "dead"):
+            return
+        self.state = state
+        self.was_ready = self.was_ready or state == "ready"
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does, or as soon as it has started."""
+        self._doomed = True
+        if self._process is not None and self._process.exitcode is None:
+            self._process.kill()
+
+
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    """Start with SIGINT and SIGTERM held, so that neither can end the child before it has said what they mean to it."""
+    resource_tracker.ensure_running()  # it releases the signals it holds, so it must be up before ours are held
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exited with {code}"

@@ -1,0 +1,169 @@
+"""Metrics and logs: the Observer that counts, and the formatter that writes one JSON line a record. No HTTP here.
+
+Metrics of several worker processes are summed through small memory-mapped files, one set a worker slot, in a folder
+that the supervisor owns. A worker that takes over a slot goes on counting in the files of the one before, so a sum
+never falls while the service runs, and the number of files stays bounded however often workers are replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import prometheus_client.values
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.values import MultiProcessValue
+
+from app import __version__
+
+_REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
+_STEP_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Telemetry:
+    """Counts what core's Observer reports. Methods are cheap, thread-safe and never raise on any label value."""
+
+    def __init__(self, *, states: Collector | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._make_metrics(self._registry)
+        self._registry.register(states or States(dict))
+
+    @classmethod
+    def shared(cls, folder: Path, slot: int, *, states: Collector | None = None) -> Telemetry:
+        """Return the telemetry of the worker in `slot`, which counts into files in `folder` and shows the sum of all.
+
+        To be called once, early in a worker process: prometheus_client keeps the kind of its values, and their
+        folder, process-wide. No two live processes may hold one slot.
+        """
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        prometheus_client.values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        telemetry = cls.__new__(cls)
+        telemetry._make_metrics(None)
+        telemetry._registry = shared_registry(folder, states=states)
+        return telemetry
+
+    def _make_metrics(self, registry: CollectorRegistry | None) -> None:
+        def counter(name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
+            return Counter(name, meaning, labels, registry=registry)
+
+        def histogram(name: str, meaning: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Histogram:
+            return Histogram(name, meaning, labels, buckets=tuple(buckets), registry=registry)
+
+        self._requests = counter("twinserve_requests", "Requests answered", ("route", "code"))
+        self._request_s = histogram("twinserve_request_seconds", "Time to answer a request", ("route",), _REQUEST_S)
+        self._refused = counter("twinserve_refused", "Requests and items refused, by error code", ("code",))
+        self._prepare_s = histogram("twinserve_prepare_seconds", "Decoding and preparing an item", ("model",), _STEP_S)
+        self._queue_s = histogram("twinserve_queue_seconds", "Wait of an item for a batch", ("model",), _STEP_S)
+        self._batch_items = histogram("twinserve_batch_items", "Items in a batch", ("model",), _ITEMS)
+        self._inference_s = histogram("twinserve_inference_seconds", "Running a batch", ("model",), _STEP_S)
+        self._verdicts = counter("twinserve_verdicts", "Comparisons judged", ("model", "operating_point", "verdict"))
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_s.labels(route).observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """Count one refusal."""
+        self._refused.labels(code).inc()
+
+    def prepared(self, model: str, seconds: float) -> None:
+        """Time one item's preparation."""
+        self._prepare_s.labels(model).observe(seconds)
+
+    def queued(self, model: str, seconds: float) -> None:
+        """Time one item's wait."""
+        self._queue_s.labels(model).observe(seconds)
+
+    def batch(self, model: str, items: int, seconds: float) -> None:
+        """Time one batch and count its items."""
+        self._batch_items.labels(model).observe(items)
+        self._inference_s.labels(model).observe(seconds)
+
+    def verdict(self, model: str, operating_point: str, verdict: str) -> None:
+        """Count one verdict."""
+        self._verdicts.labels(model, operating_point, verdict).inc()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Return what /metrics answers, and its media type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class States(Collector):
+    """What is known rather than counted: the version, and how many workers are in each state."""
+
+    def __init__(self, workers: Callable[[], Mapping[str, int]]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the gauges as they are now."""
+        info = GaugeMetricFamily("twinserve_info", "The service that runs; always 1", labels=("version",))
+        info.add_metric((__version__,), 1)
+        yield info
+        workers = GaugeMetricFamily("twinserve_workers", "Worker processes, by state", labels=("state",))
+        for state, count in self._workers().items():
+            workers.add_metric((state,), count)
+        yield workers
+
+
+class _SumOfSlots(Collector):
+    """Every slot's files in a folder, summed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        # A file is empty for the instant between its creation and its first growth; the library cannot read it then.
+        files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def shared_registry(folder: Path, *, states: Collector | None = None) -> CollectorRegistry:
+    """Return a registry that shows the sum over all slots in `folder`. It can be made in any process."""
+    registry = CollectorRegistry()
+    registry.register(_SumOfSlots(folder))
+    registry.register(states or States(dict))
+    return registry
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record: time, level, logger, message, and whatever was given as `extra`. Payloads never are."""
+
+    _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without a newline."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update((name, value) for name, value in record.__dict__.items() if name not in self._OWN)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to_stderr(level: str) -> None:
+    """Send this process's log records of `level` and above to stderr, as JSON lines. Called once, at its start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # The HTTP library tells of each connection and worker at info; the service's own lines say it better.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    for library in ("asyncio", "httpx", "httpcore", "PIL", "multipart", "python_multipart"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, root.level))

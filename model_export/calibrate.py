@@ -1,0 +1,139 @@
+"""`calibrate BUNDLE`: measure what a bundle may claim, and publish it as the next version with that evidence.
+
+Thresholds are chosen on calibration identities and verified on test identities. Where the two disagree beyond both
+intervals, nothing is published.
+"""
+
+from __future__ import annotations
+
+import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from app.core.bundle import Bundle, read_bundle, seal, write_bundle
+from app.core.evidence import Calibration, Counts, MeasuredWith, disagreements, estimate, fit_applicability, verify
+from app.runtime.cpus import available_cpus
+from app.runtime.encoder import Encoder
+from model_export.card import write_card
+from model_export.evaluate import test_tables
+from model_export.failure import Failure
+from model_export.measure import Embedded, Scores, embed_items, guard_band, score_all_pairs
+from model_export.populations import Populations, read_populations
+from model_export.recipe import Recipe, read_recipe
+from model_export.report import write_report
+
+GUARD_BAND_FLOOR = {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-3}
+GUARD_BAND_ITEMS = 300
+
+
+def calibrate(folder: Path, recipe_path: Path, models: Path) -> Path:
+    """Write the bundle in `folder` with fresh evidence as its next patch version below `models`; returns its folder.
+
+    Raises Failure where calibration and verification disagree, BundleRefused for a bundle that would not be served.
+    """
+    recipe = read_recipe(recipe_path)
+    bundle = read_bundle(folder)
+    encoder = Encoder(bundle, device="cpu", threads=1)
+    metric = bundle.manifest.embedding.metric
+    populations = read_populations(recipe)
+    print(f"embedding {len(populations.calibration)} calibration and {len(populations.test)} test items")
+    own, test = embed_items(encoder, populations.calibration), embed_items(encoder, populations.test)
+    own_scores, test_scores = score_all_pairs(own, metric), score_all_pairs(test, metric)
+    calibration = _measure(recipe, encoder, own, own_scores, _next_patch(bundle.version))
+    calibration = verify(
+        calibration,
+        test_scores.units,
+        test_scores.genuine,
+        test_scores.impostors,
+        population=populations.test_population,
+        seed=recipe.seed,
+        draws=recipe.calibration.draws,
+    )
+    if broken := disagreements(calibration):
+        raise Failure(f"calibration and test disagree, so nothing is published: {'; '.join(broken)}")
+    return _publish(bundle, encoder, calibration, test_scores, populations, recipe, models)
+
+
+def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, number: str) -> Calibration:
+    """Everything in calibration.json but `verified`."""
+    chosen, bundle = recipe.calibration, encoder.bundle
+    # Every thread count of this machine; the graph's own sums are the same on each, or the band says how far they differ.
+    encoders = [encoder, *(Encoder(bundle, device="cpu", threads=n) for n in range(2, available_cpus() + 1))]
+    sample = np.random.default_rng(recipe.seed).permutation(len(own.items)) < GUARD_BAND_ITEMS
+    band = guard_band(
+        encoders,
+        own.items.select(sample),
+        bundle.manifest.embedding.metric,
+        GUARD_BAND_FLOOR[bundle.manifest.graph.precision],
+    )
+    print(f"guard band {band:.1e}")
+    estimated = estimate(
+        scores.units,
+        scores.genuine,
+        scores.impostors,
+        {"random": chosen.random, "hard": chosen.hard},
+        guard_band=band,
+        draws=chosen.draws,
+        seed=recipe.seed,
+    )
+    unit = np.unique(own.items.identity, return_inverse=True)[1]
+    today = datetime.datetime.now(datetime.UTC).date()
+    return Calibration(
+        id=f"{bundle.name}-{number}-{today:%Y%m%d}",
+        population=chosen.population,
+        unit=chosen.unit,
+        source="shipped",
+        date=today,
+        valid_for_days=chosen.valid_for_days,
+        measured_with=MeasuredWith(
+            provider=encoder.provider, onnxruntime=version("onnxruntime"), tf32=bundle.manifest.numerics.tf32
+        ),
+        counts=Counts(
+            units=scores.units.count,
+            genuine_units=len(np.unique(scores.genuine.unit)),
+            groups=len(np.unique(own.items.group)),
+            items=len(own.items),
+            genuine_pairs=len(scores.genuine.score),
+            impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
+        ),
+        failure_to_acquire=own.failure_to_acquire,
+        applicability=fit_applicability(own.vectors, unit, seed=recipe.seed),
+        **estimated.members(),
+    )
+
+
+def _publish(
+    bundle: Bundle,
+    encoder: Encoder,
+    calibration: Calibration,
+    test_scores: Scores,
+    populations: Populations,
+    recipe: Recipe,
+    models: Path,
+) -> Path:
+    draft = bundle.manifest.draft(
+        version=_next_patch(bundle.version), status="released" if calibration.supported else "demonstration"
+    )
+    tables = test_tables(encoder, test_scores, populations.runs, recipe)
+    protocol = f"verified on other identities: {populations.test_population}"
+    report = write_report(f"{draft.name}@{draft.version}", tables, calibration, test_scores)
+    documents = {
+        "MODEL_CARD.md": write_card(draft, calibration, protocol, tables),
+        **{f"report/{name}": data for name, data in report.items()},
+    }
+    sealed = seal(
+        draft,
+        graph=bundle.graph,
+        golden=bundle.golden,
+        calibration=calibration,
+        external_data=bundle.external_data,
+        assets=bundle.assets,
+    )
+    return write_bundle(models, sealed, documents)
+
+
+def _next_patch(number: str) -> str:
+    major, minor, patch = number.split(".")
+    return f"{major}.{minor}.{int(patch) + 1}"

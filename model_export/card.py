@@ -1,0 +1,86 @@
+"""MODEL_CARD.md: what an encoder is, what was measured, and what it is not for, in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.core.bundle import Draft
+from app.core.evidence import Calibration, Rate, describe_points
+
+Row = Sequence[str]
+
+
+def write_card(draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[tuple[str, Sequence[Row]]]) -> bytes:
+    """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how."""
+    relation, training = draft.relation, draft.training
+    lines = [
+        f"# {draft.name} {draft.version}",
+        "",
+        f"Two items match when they are **{relation.match_means}**. A match does not mean {relation.not_}.",
+        "",
+        f"**For:** {draft.intended_use}",
+        "",
+        "**Not for:** deciding alone about people, money or access; proving who wrote something; inputs unlike those measured below. "
+        "No verdict resists spoofing: whoever can copy an item can make it match.",
+        "",
+        "## Origin",
+        "",
+        f"- Status: {draft.status}",
+        f"- Weights: {draft.licence.weights}",
+        f"- Data: {draft.licence.data}",
+        f"- Recipe: {training.recipe or 'none'}, seed {training.seed}, {round((training.duration_seconds or 0) / 60)} minutes",
+        f"- Made with: {', '.join(f'{name} {number}' for name, number in sorted(training.library_versions.items()))}",
+        "",
+    ]
+    if calibration is None:
+        lines += ["No error rate was measured: every verdict without a threshold is `undetermined`, reason `uncalibrated`.", ""]
+        return "\n".join(lines).encode()
+    lines += [
+        "## Evidence",
+        "",
+        f"- Population: {calibration.population}",
+        f"- Calibrated on {calibration.counts.units} of the unit '{calibration.unit}', {calibration.date}, "
+        f"valid for {calibration.valid_for_days} days; {protocol}",
+        *(f"- Impostor type `{one.type}`: {one.description} ({one.unit_pairs} unit pairs)" for one in calibration.impostors),
+        "",
+        "Operating points: threshold chosen on the calibration identities, then verified on test identities. A rate is "
+        "`value [low, high]` with 95 % bounds from a bootstrap by identity.",
+        "",
+        *markdown_table(point_rows(calibration)),
+        "",
+    ]
+    for heading, table in figures:
+        lines += [f"## {heading}", "", *markdown_table(table), ""]
+    return "\n".join(lines).encode()
+
+
+def point_rows(calibration: Calibration) -> list[Row]:
+    """The operating points as a table: header first."""
+    rows: list[Row] = [("impostor", "point", "threshold", "FMR", "FNMR", "verified FMR", "verified FNMR")]
+    defaults = {(point["impostor"], point["name"]) for point in describe_points(calibration) if point["default"]}
+    for point in calibration.operating_points:
+        mark = " (default)" if (point.impostor, point.name) in defaults else ""
+        verified = point.verified
+        rows.append(
+            (
+                point.impostor,
+                point.name + mark,
+                f"{point.threshold:.4f}",
+                show(point.fmr),
+                show(point.fnmr),
+                show(verified.fmr if verified else None),
+                show(verified.fnmr if verified else None),
+            )
+        )
+    return rows
+
+
+def show(rate: Rate | None) -> str:
+    """A rate as `value [low, high]`."""
+    return "not measured" if rate is None else f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+
+
+def markdown_table(rows: Sequence[Row]) -> list[str]:
+    """Lines of a Markdown table; the first row is the header."""
+    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return [header, "|" + " --- |" * len(rows[0]), *body]

@@ -1,0 +1,93 @@
+"""The field's figures with bounds from a bootstrap by identity: ROC AUC, EER, FNMR at an FMR. Computed from scores alone.
+
+`FNMR at FMR = x` is a point estimate with an interval; an operating point `fmr_x` is a claim by upper bound. The two are
+never mixed in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.evidence import Rate
+from app.core.evidence.binning import bin_scores, choose_knots
+from app.core.evidence.resampling import Resampled, draw_weights, resample
+from model_export.measure import Scores
+
+Bins = npt.NDArray[np.float64]
+
+FMRS = (1e-1, 1e-2, 1e-3)
+
+
+@dataclass(frozen=True)
+class TypeFigures:
+    """Figures against one impostor type. `fnmr_at` maps an FMR to the FNMR there, None beyond what the sample supports."""
+
+    unit_pairs: int
+    auc: Rate
+    eer: Rate
+    fnmr_at: Mapping[float, Rate | None]
+
+
+def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[str, TypeFigures]:
+    """Figures by impostor type; every unit pair and every unit weighs the same."""
+    knots = choose_knots(scores.genuine, scores.impostors, 400)
+    weights = draw_weights(scores.units, draws, seed)
+    genuine = resample(bin_scores(scores.genuine, knots), weights)
+    figures = {}
+    for name, pairs in scores.impostors.items():
+        impostor = resample(bin_scores(pairs, knots), weights, within_groups=pairs.within_groups)
+        figures[name] = TypeFigures(
+            unit_pairs=impostor.rows,
+            auc=_bounded(_auc, genuine, impostor),
+            eer=_bounded(_eer, genuine, impostor),
+            fnmr_at={
+                fmr: _bounded(_fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
+            },
+        )
+    return figures
+
+
+def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor: Resampled) -> Rate:
+    """The figure of the sample with the 2.5 and 97.5 % quantiles of its draws, widened to hold the value."""
+    (value,) = figure(genuine.point[np.newaxis], impostor.point[np.newaxis])
+    kept = min(len(genuine.draws), len(impostor.draws))  # draws that gave a side no weight were left out
+    low, high = np.quantile(figure(genuine.draws[:kept], impostor.draws[:kept]), (0.025, 0.975))
+    return Rate(value=float(value), low=float(min(low, value)), high=float(max(high, value)))
+
+
+def _auc(genuine: Bins, impostor: Bins) -> Bins:
+    """Chance that a genuine score exceeds an impostor one, a tie (same bin) counting half (Hanley & McNeil 1982)."""
+    lower = np.cumsum(impostor, axis=1) - impostor
+    return np.clip((genuine * (lower + impostor / 2)).sum(axis=1), 0.0, 1.0)
+
+
+def _eer(genuine: Bins, impostor: Bins) -> Bins:
+    """The rate where FMR and FNMR cross, linear between the two knots around the crossing."""
+    fnmr, fmr = _rates(genuine, impostor)
+    gap = fmr - fnmr  # falls from 1 to -1 along the knots
+    after = np.clip((gap > 0).sum(axis=1), 1, gap.shape[1] - 1)
+    row = np.arange(len(gap))
+    above, below = gap[row, after - 1], gap[row, after]
+    share = above / np.where(above > below, above - below, 1.0)
+    return np.asarray(fnmr[row, after - 1] + share * (fnmr[row, after] - fnmr[row, after - 1]))
+
+
+def _fnmr_at(target: float) -> Callable[[Bins, Bins], Bins]:
+    def figure(genuine: Bins, impostor: Bins) -> Bins:
+        """FNMR at the lowest knot whose FMR is at most the target."""
+        fnmr, fmr = _rates(genuine, impostor)
+        first = np.clip((fmr > target).sum(axis=1), 0, fmr.shape[1] - 1)
+        return np.asarray(fnmr[np.arange(len(fmr)), first])
+
+    return figure
+
+
+def _rates(genuine: Bins, impostor: Bins) -> tuple[Bins, Bins]:
+    """Shares by bin (draws, knots + 1) -> FNMR and FMR at each knot (draws, knots)."""
+    fnmr = np.clip(np.cumsum(genuine, axis=1)[:, :-1], 0.0, 1.0)
+    fmr = np.clip(np.cumsum(impostor[:, :0:-1], axis=1)[:, ::-1], 0.0, 1.0)
+    return fnmr, fmr

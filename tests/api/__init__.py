@@ -1,0 +1,1 @@
+"""The HTTP edge, over real models and mostly over httpx.ASGITransport."""

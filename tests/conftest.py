@@ -1,0 +1,30 @@
+"""Fixtures for all tests: asyncio for async ones, and folders of tiny real bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one calibrated bundle, tiny@1.0.0. Shared by all tests: do not write to it."""
+    models = tmp_path_factory.mktemp("models")
+    write_tiny(models)
+    return models
+
+
+@pytest.fixture(scope="session")
+def uncalibrated_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one bundle without evidence, tiny@1.0.0. Shared by all tests: do not write to it."""
+    models = tmp_path_factory.mktemp("uncalibrated")
+    write_tiny(models, calibrated=False)
+    return models

@@ -1,0 +1,88 @@
+"""Items like those measured pass, others do not, and the model holds no item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.core.evidence import Applicability, fit_applicability, is_outside
+from app.core.evidence.applicability import distances
+
+UNITS, ITEMS, DIMENSION = 120, 20, 48
+Rows = npt.NDArray[np.float32]
+
+
+def population(seed: int, shift: float = 0.0) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """Unit-length embeddings near a 10-dimensional subspace, 20 items around each of 120 unit means."""
+    basis = np.random.default_rng(99).normal(size=(10, DIMENSION))
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(UNITS, 10)) @ basis
+    rows = np.repeat(means, ITEMS, axis=0) + 0.7 * rng.normal(size=(UNITS * ITEMS, DIMENSION)) + shift
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32), np.repeat(np.arange(UNITS), ITEMS)
+
+
+def fit(**options: Any) -> Applicability:
+    rows, unit = population(1)
+    return fit_applicability(rows, unit, seed=3, **options)
+
+
+@pytest.mark.parametrize("components", [8, 32, 64])
+def test_new_items_of_the_population_are_refused_at_about_one_in_a_hundred(components: int) -> None:
+    model = fit(max_components=components)
+    refused = np.mean([is_outside(model, row) for row in population(2)[0]])
+    assert 0.003 < refused < 0.03
+
+
+def test_items_of_another_kind_are_refused() -> None:
+    model = fit()
+    rng = np.random.default_rng(4)
+    other = rng.normal(size=(200, DIMENSION)).astype(np.float32)
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    assert np.mean([is_outside(model, row) for row in other]) > 0.9
+
+
+def test_distance_is_that_of_the_full_covariance_when_every_component_is_kept() -> None:
+    rows = np.random.default_rng(5).normal(size=(4000, 3)).astype(np.float32) * np.array([1, 2, 3], np.float32)
+    model = fit_applicability(rows, np.arange(4000), seed=1)
+    probe = np.array([[1.0, -2.0, 4.0]], np.float32)
+    covariance = np.diag([1.0, 4.0, 9.0])
+    expected = np.sqrt(probe[0] @ np.linalg.inv(covariance) @ probe[0])
+    assert distances(model, probe)[0] == pytest.approx(expected, rel=0.06)
+
+
+def test_what_is_not_a_number_is_outside() -> None:
+    assert is_outside(fit(), np.full(DIMENSION, np.nan, np.float32))
+
+
+def test_without_a_model_nothing_is_outside() -> None:
+    assert not is_outside(None, np.ones(3, np.float32))
+
+
+def test_an_embedding_of_another_length_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="48 values"):
+        is_outside(fit(), np.ones(47, np.float32))
+
+
+def test_too_few_items_for_the_level_are_said_so() -> None:
+    rows, unit = population(1)
+    with pytest.raises(ValueError, match="at least 99 held-out items"):
+        fit_applicability(rows[:160], unit[:160], seed=3)
+    with pytest.raises(ValueError, match="at least two units"):
+        fit_applicability(rows[:40], unit[:40], seed=3)
+
+
+def test_the_model_survives_json_and_stays_small() -> None:
+    model = fit()
+    again = Applicability.model_validate_json(model.model_dump_json())
+    rows = population(2)[0][:50]
+    assert distances(again, rows).tolist() == distances(model, rows).tolist()
+    assert len(model.model_dump_json()) < 12_000
+
+
+def test_a_model_whose_arrays_do_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="sizes it states"):
+        Applicability.model_validate({**fit().model_dump(), "dimension": 47})

@@ -1,0 +1,1 @@
+"""Tests of the offline half; they need the extra `train`."""

@@ -1,0 +1,94 @@
+"""Losses, miners, samplers and augmentation do what a recipe says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model_export import recipe
+from model_export.augment import distort, turn_identities
+from model_export.datasets import LabelledItems
+from model_export.losses import make_loss, make_miner
+from model_export.sampling import endless_batches, seed_everything
+
+
+def labelled(groups: int = 6, identities: int = 30, copies: int = 6) -> LabelledItems:
+    count = groups * identities * copies
+    identity = np.repeat(np.arange(groups * identities), copies)
+    return LabelledItems(
+        [{}] * count, identity, identity // identities, np.arange(count) % copies, tuple(map(str, range(groups)))
+    )
+
+
+def test_batches_hold_m_items_a_class_and_their_share_comes_from_few_groups() -> None:
+    items = labelled()
+    choice = recipe.Sampler(classes=20, per_class=4, grouped_share=0.5, groups=2)
+    batches = endless_batches(items, choice, seed_everything(0))
+    few = 0
+    for _ in range(200):
+        chosen = next(batches)
+        counts = np.unique(items.identity[chosen], return_counts=True)[1]
+        assert len(chosen) == 80
+        assert (counts == 4).all()
+        few += len(np.unique(items.group[chosen])) == 2
+    assert 70 <= few <= 130
+
+
+def test_same_seed_gives_the_same_batches() -> None:
+    choice = recipe.Sampler(classes=20, per_class=4, grouped_share=0.5, groups=2)
+
+    def draw(seed: int) -> list[list[int]]:
+        batches = endless_batches(labelled(), choice, seed_everything(seed))
+        return [next(batches).tolist() for _ in range(20)]
+
+    assert draw(3) == draw(3)
+    assert draw(3) != draw(4)
+
+
+@pytest.mark.parametrize("name", ["supervised_contrastive", "triplet", "contrastive", "multi_similarity"])
+def test_every_loss_prefers_identities_apart(name: str) -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    mixed = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    loss = make_loss(recipe.Loss.model_validate({"name": name}))
+    assert loss(apart, labels) < loss(mixed, labels)
+
+
+@pytest.mark.parametrize("name", ["semi_hard", "batch_hard", "multi_similarity"])
+def test_every_miner_returns_tuples(name: str) -> None:
+    torch.manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(12, 4))
+    mined = make_miner(recipe.Miner.model_validate({"name": name}))(vectors, torch.arange(12) // 3)
+    assert len(mined) in (3, 4)
+
+
+def test_no_miner_means_none() -> None:
+    assert make_miner(recipe.Miner()) is None
+
+
+def test_quarter_turns_make_new_identities_of_whole_turns() -> None:
+    torch.manual_seed(1)
+    ink = torch.rand(40, 1, 8, 8)
+    labels = torch.arange(40) // 4
+    turned, new = turn_identities(ink, labels)
+    assert (new // 4 == labels).all()
+    assert len(set(zip(labels.tolist(), new.tolist(), strict=True))) == 10  # one turn for all items of an identity
+    for picture, before, label in zip(turned, ink, new, strict=True):
+        assert torch.equal(picture, torch.rot90(before, int(label % 4), (1, 2)))
+
+
+def test_distortion_without_spread_changes_nothing() -> None:
+    ink = torch.rand(3, 1, 16, 16)
+    assert torch.allclose(distort(ink, recipe.Augmentation()), ink, atol=1e-5)
+
+
+def test_distortion_moves_ink_and_keeps_paper_blank() -> None:
+    torch.manual_seed(0)
+    ink = torch.zeros(8, 1, 32, 32)
+    ink[:, :, 12:20, 12:20] = 1
+    choice = recipe.Augmentation(rotation_degrees=15, shear_degrees=12, scale=0.2, shift=0.1)
+    moved = distort(ink, choice)
+    assert not torch.allclose(moved, ink)
+    assert moved[:, :, 0, 0].abs().max() == 0
+    assert (moved.sum(dim=(1, 2, 3)) > 30).all()

@@ -1,0 +1,250 @@
+"""The use cases over real models: what is embedded once, where work is done, which errors are whose."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.core.errors import Internal, InvalidRequest, Overloaded, TwinserveError, UnusableInput
+from app.core.evidence import Selectors
+from app.core.evidence.applicability import distances
+from app.core.modalities.base import Item, Limits, Prepared
+from app.core.observe import NullObserver
+from app.runtime.registry import Model, Registry
+from app.service import Comparison, Service
+from app.service.inference import INLINE_BYTES
+from tests.serving import EXECUTOR, Gate, Recorder, b64, load, picture, today
+from tests.tiny import make_tiny, tiny_png
+
+pytestmark = pytest.mark.anyio
+NO = Selectors()
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Registry:
+    return load(make_tiny())
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """A real pool that counts what it is given."""
+
+    submitted = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.submitted += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def noise(side: int) -> dict[str, str]:
+    """A picture that does not compress."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return {"base64": b64(buffer.getvalue())}
+
+
+async def test_equal_items_of_a_request_are_embedded_once(tiny: Registry) -> None:
+    gate, recorder = Gate(), Recorder()
+    gate.opened.set()
+    service = Service(lambda: registry, recorder, EXECUTOR, today)
+    registry = gate.registry(next(iter(tiny)), cap=64)
+    pairs = [(picture(0), picture(identity)) for identity in range(6)]
+    results = await service.compare(None, pairs, NO, None)
+    assert len(results) == 6
+    assert sum(gate.ran) == recorder.prepared_items == 6
+    await service.embed(None, [picture(0)] * 5)
+    assert sum(gate.ran) == 7
+
+
+async def test_small_items_of_one_pair_stay_on_the_loop_and_others_do_not(tiny: Registry) -> None:
+    large = noise(200)
+    assert len(large["base64"]) * 3 / 4 > INLINE_BYTES
+    with CountingExecutor(1) as executor:
+        service = Service(lambda: tiny, NullObserver(), executor, today)
+        await service.compare(None, [(picture(0), picture(1))], NO, None)
+        assert executor.submitted == 0
+        await service.compare(None, [(picture(0), large)], NO, None)
+        assert executor.submitted == 2
+        await service.embed(None, [picture(0), picture(1), picture(2)])
+        assert executor.submitted == 5
+
+
+async def test_large_preparation_does_not_stall_the_loop(tiny: Registry) -> None:
+    [model] = tiny
+    proceed, began = threading.Event(), threading.Event()
+
+    class Slow:
+        """The encoder, preparing only when told."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model.encoder, name)
+
+        def prepare(self, item: Item, limits: Limits) -> Prepared:
+            began.set()
+            assert proceed.wait(10)
+            return model.encoder.prepare(item, limits)
+
+    slow: Any = Slow()
+    registry = Registry([replace(model, encoder=slow)], default=None, aliases={})
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    task = asyncio.create_task(service.embed(None, [noise(200)]))
+    await asyncio.to_thread(began.wait, 10)
+    assert not task.done()  # the loop runs this line while the preparation waits
+    proceed.set()
+    assert (await task).vectors.shape == (1, 16)
+
+
+async def test_overload_refuses_before_anything_is_decoded(tiny: Registry) -> None:
+    gate, recorder = Gate(), Recorder()
+    registry = gate.registry(next(iter(tiny)), queue_items=2)
+    service = Service(lambda: registry, recorder, EXECUTOR, today)
+    first = asyncio.create_task(service.embed(None, [picture(0), picture(1)]))
+    await gate.wait_started()
+    prepared = recorder.prepared_items
+    with pytest.raises(Overloaded):
+        await service.compare(None, [(picture(2), picture(3))], NO, None)
+    assert recorder.prepared_items == prepared
+    gate.opened.set()
+    await first
+
+
+async def test_places_are_given_back_whatever_happens(tiny: Registry) -> None:
+    gate = Gate()
+    gate.opened.set()
+    registry = gate.registry(next(iter(tiny)), queue_items=2)
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    for _ in range(3):
+        [result] = await service.compare(None, [({"base64": "AAAA"}, {"base64": "BBBB"})], NO, None)
+        assert isinstance(result, UnusableInput)
+    [result] = await service.compare(None, [(picture(0), picture(1))], NO, None)
+    assert isinstance(result, Comparison)
+
+
+async def test_bug_in_a_preparation_is_the_error_of_that_item_alone(
+    tiny: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    [model] = tiny
+
+    class Faulty:
+        """The encoder, failing on one item as a bug would."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model.encoder, name)
+
+        def prepare(self, item: Item, limits: Limits) -> Prepared:
+            if item["bytes"] == b"\x00\x00\x00":
+                raise ZeroDivisionError("/secret")
+            return model.encoder.prepare(item, limits)
+
+    faulty: Any = Faulty()
+    registry = Registry([replace(model, encoder=faulty)], default=None, aliases={})
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    pairs = [(picture(0), picture(1)), ({"base64": "AAAA"}, picture(1))]
+    good, bad = await service.compare(None, pairs, NO, None)
+    assert isinstance(good, Comparison)
+    assert isinstance(bad, Internal)
+    assert "secret" not in bad.detail
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_item_that_fails_in_the_model_fails_alone(tiny: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    [model] = tiny
+    poisoned = picture(7)
+    pixels = model.encoder.prepare({"bytes": base64.b64decode(poisoned["base64"])}, Limits()).windows[0]
+
+    def run(items: Any) -> Any:
+        if any(np.array_equal(item.windows[0]["pixels"], pixels["pixels"]) for item in items):
+            raise RuntimeError("poisoned")
+        return list(model.encoder.embed_prepared(items))
+
+    batcher = type(model.batcher)(run, cap=64, queue_items=64, queue_ms=5000, executor=EXECUTOR)
+    registry = Registry([Model(model.bundle, model.encoder, batcher, model.limits)], default=None, aliases={})
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    results = await service.compare(None, [(picture(0), picture(1)), (picture(2), poisoned)], NO, None)
+    assert isinstance(results[0], Comparison)
+    assert isinstance(results[1], Internal)
+    assert results[1].pointer == "/b"
+    assert len(caplog.records) == 1
+
+
+async def test_both_sides_bad_reports_the_first(tiny: Registry) -> None:
+    service = Service(lambda: tiny, NullObserver(), EXECUTOR, today)
+    [result] = await service.compare(None, [({}, {"base64": "AAAA"})], NO, None)
+    assert isinstance(result, InvalidRequest)
+    assert result.pointer == "/a"
+
+
+async def test_shared_bad_item_points_at_each_place(tiny: Registry) -> None:
+    service = Service(lambda: tiny, NullObserver(), EXECUTOR, today)
+    bad = {"base64": "AAAA"}
+    results = await service.compare(None, [(bad, picture(0)), (picture(0), bad)], NO, None)
+    assert [result.pointer for result in results if isinstance(result, TwinserveError)] == ["/a", "/b"]
+
+
+async def test_pair_of_embeddings_needs_no_place_in_the_queue(tiny: Registry) -> None:
+    gate = Gate()  # stays shut
+    registry = gate.registry(next(iter(tiny)), queue_items=1)
+    given = (await Service(lambda: tiny, NullObserver(), EXECUTOR, today).embed(None, [picture(0), picture(1)])).vectors
+    fingerprint = next(iter(tiny)).bundle.fingerprint
+    items = [{"embedding": row.astype(float).tolist(), "fingerprint": fingerprint} for row in given]
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    different, same = await service.compare(None, [(items[0], items[1]), (items[0], dict(items[0]))], NO, None)
+    assert isinstance(different, Comparison)
+    assert isinstance(same, Comparison)
+    assert same.score == np.float32(1)
+    assert [reason.code for reason in same.judgement.reasons] == ["identical_items"]
+
+
+async def test_item_unlike_those_measured_makes_the_verdict_undetermined_and_names_its_side(tiny: Registry) -> None:
+    [model] = tiny
+    calibration = model.bundle.calibration
+    assert calibration is not None
+    assert calibration.applicability is not None
+    vectors = model.encoder.embed([{"bytes": tiny_png(0, variant)} for variant in (0, 1)], Limits())
+    near, far = np.argsort(distances(calibration.applicability, vectors))
+    between = float(distances(calibration.applicability, vectors).mean())
+    narrow = calibration.applicability.model_copy(update={"threshold": between})
+    bundle = replace(model.bundle, calibration=calibration.model_copy(update={"applicability": narrow}))
+    registry = Registry([replace(model, bundle=bundle)], default=None, aliases={})
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    pairs = [(picture(0, near), picture(0, far)), (picture(0, far), picture(0, near))]
+    for result, side in zip(await service.compare(None, pairs, NO, None), "ba", strict=True):
+        assert isinstance(result, Comparison)
+        assert result.judgement.verdict == "undetermined"
+        assert [(reason.code, reason.side) for reason in result.judgement.reasons] == [("outside_calibration", side)]
+
+
+async def test_evidence_out_of_date_says_so(tiny: Registry) -> None:
+    service = Service(lambda: tiny, NullObserver(), EXECUTOR, lambda: today() + timedelta(days=4000))
+    [result] = await service.compare(None, [(picture(0, 0), picture(0, 1))], NO, None)
+    assert isinstance(result, Comparison)
+    assert [reason.code for reason in result.judgement.reasons] == ["calibration_stale"]
+    assert result.judgement.verdict == "match"
+
+
+async def test_request_keeps_its_snapshot_to_the_end(tiny: Registry) -> None:
+    gate, calls = Gate(), []
+    registry = gate.registry(next(iter(tiny)))
+
+    def models() -> Registry:
+        calls.append(1)
+        return registry
+
+    service = Service(models, NullObserver(), EXECUTOR, today)
+    task = asyncio.create_task(service.compare(None, [(picture(0), picture(1))], NO, None))
+    await gate.wait_started()
+    gate.opened.set()
+    await task
+    assert len(calls) == 1

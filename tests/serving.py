@@ -1,0 +1,155 @@
+"""Real models behind the real application, in one process, for the tests of the edge and of the use cases."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from app.api import build
+from app.core.bundle import Bundle
+from app.core.modalities.base import Limits, Prepared
+from app.core.observe import ModelState, NullObserver, Observer, Readiness
+from app.runtime.batcher import Batcher
+from app.runtime.registry import Model, Registry, Row, load_models
+from app.service import Service
+from tests.tiny import tiny_png
+
+LIMITS = Limits(max_body_bytes=1 << 20, max_pixels=1_000_000)
+EXECUTOR = ThreadPoolExecutor(2, "tests")
+
+
+def today() -> date:
+    """The real date, in UTC."""
+    return datetime.now(tz=UTC).date()
+
+
+def load(*bundles: Bundle, default: str | None = None, observer: Observer | None = None) -> Registry:
+    """A registry of real encoders."""
+    registry, refused = load_models(
+        bundles,
+        default=default,
+        aliases={},
+        limits=LIMITS,
+        device="cpu",
+        threads=1,
+        batch_ms=50,
+        queue_items=64,
+        queue_ms=5000,
+        observer=observer or NullObserver(),
+        executor=EXECUTOR,
+    )
+    assert refused == {}
+    return registry
+
+
+def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = EXECUTOR, **changes: Any) -> ASGIApp:
+    """The application as main builds it; `changes` replace arguments of `build`."""
+    observer = changes.get("observer") or NullObserver()
+    source = (lambda: models) if isinstance(models, Registry) else models
+    arguments: dict[str, Any] = {
+        "readiness": lambda: Readiness(True, {"tiny@1.0.0": ModelState(True)}),
+        "metrics": lambda: (b"up 1\n", "text/plain; version=0.0.4; charset=utf-8"),
+        "observer": observer,
+        "max_body_bytes": LIMITS.max_body_bytes,
+        "max_items": 32,
+        "request_timeout_ms": 20_000,
+        "max_requests": 32,
+    }
+    return build(Service(source, observer, executor, today), **(arguments | changes))
+
+
+@asynccontextmanager
+async def client_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, without a network. Unexpected exceptions reach the test."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinserve") as client:
+        yield client
+
+
+def b64(data: bytes) -> str:
+    """RFC 4648, section 4."""
+    return base64.b64encode(data).decode()
+
+
+def picture(identity: int, variant: int = 0) -> dict[str, str]:
+    """A picture of a tiny identity as an item."""
+    return {"base64": b64(tiny_png(identity, variant))}
+
+
+def problem(response: httpx.Response, status: int, code: str, pointer: str | None = None) -> dict[str, Any]:
+    """Check that a response is this problem, complete and fit to be read, and return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    check_problem(body, status, code, pointer)
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body
+
+
+def check_problem(body: dict[str, Any], status: int, code: str, pointer: str | None = None) -> None:
+    """Check the members of problem details."""
+    assert (body["status"], body["code"], body.get("pointer")) == (status, code, pointer), body
+    assert body["type"] == f"urn:twinserve:error:{code}"
+    assert set(body) - {"pointer"} == {"type", "title", "status", "detail", "code", "retryable", "request_id"}
+    assert " " in body["detail"]
+    assert "Traceback" not in body["detail"]
+    assert "/app/" not in body["detail"]
+
+
+@dataclass
+class Gate:
+    """A model whose batches wait until the gate opens; what ran is counted."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
+    ran: list[int] = field(default_factory=list)
+
+    def registry(self, model: Model, *, queue_items: int = 64, cap: int = 1) -> Registry:
+        """The model behind this gate."""
+
+        def run(items: Sequence[Prepared]) -> Sequence[Row]:
+            self.started.set()
+            assert self.opened.wait(20)
+            self.ran.append(len(items))
+            return list(model.encoder.embed_prepared(items))
+
+        batcher = Batcher[Prepared, Row](run, cap=cap, queue_items=queue_items, queue_ms=60_000, executor=EXECUTOR)
+        return Registry([Model(model.bundle, model.encoder, batcher, model.limits)], default=None, aliases={})
+
+    async def wait_started(self) -> None:
+        """Until a batch is at the gate."""
+        await asyncio.to_thread(self.started.wait, 20)
+
+
+class Recorder(NullObserver):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, int]] = []
+        self.codes: list[str] = []
+        self.verdicts: list[tuple[str, str, str]] = []
+        self.prepared_items = 0
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((route, status))
+
+    def refused(self, code: str) -> None:
+        self.codes.append(code)
+
+    def prepared(self, model: str, seconds: float) -> None:
+        assert model
+        assert seconds >= 0
+        self.prepared_items += 1
+
+    def verdict(self, model: str, operating_point: str, verdict: str) -> None:
+        self.verdicts.append((model, operating_point, verdict))

@@ -1,0 +1,113 @@
+"""Workers are kept alive, told, drained and, where nothing else helps, killed. Real processes, made-up work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from app.core.observe import Readiness
+from app.supervisor.fleet import Fleet
+from app.supervisor.worker import Target
+from tests.supervisor import fakes
+
+pytestmark = pytest.mark.anyio
+
+
+class Judge:
+    """An owner that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.gave_up: list[str] = []
+        self.ready: list[int] = []
+
+    def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
+        assert bool(serving) == bool(workers_ready)
+        self.ready.append(workers_ready)
+        return Readiness(workers_ready > 0, {})
+
+    def refused(self, reasons: Mapping[str, str]) -> None:
+        assert not reasons
+
+    def changed(self) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def give_up(self, line: str, *, hopeless: bool) -> None:
+        self.gave_up.append(f"{line} {hopeless}")
+
+
+async def until(look: Callable[[], object]) -> None:
+    """Let the loop run until `look` returns something true."""
+    async with asyncio.timeout(30):
+        while not look():
+            await asyncio.sleep(0.01)
+
+
+def fleet_of(target: Target, judge: Judge, size: int = 1) -> Fleet:
+    fleet = Fleet(size, target, dict, judge)
+    fleet.start()
+    return fleet
+
+
+async def test_drained_workers_end_by_themselves_and_stay_gone() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.serve_until_drained, judge, size=2)
+    await until(lambda: fleet.counts() == {"ready": 2, "not_ready": 0})
+    assert fleet.providers() == {"CPUExecutionProvider"}
+    await fleet.drain(10)
+    assert fleet.counts() == {"ready": 0, "not_ready": 2}
+    assert fleet.candidates() == []
+    assert judge.lines == []
+
+
+async def test_worker_that_does_not_drain_in_time_is_killed() -> None:
+    fleet = fleet_of(fakes.ignore_drain, Judge())
+    await until(lambda: fleet.counts()["ready"])
+    began = time.monotonic()
+    await fleet.drain(0)
+    assert time.monotonic() - began < 10
+
+
+async def test_stop_while_workers_start_does_not_wait_for_them() -> None:
+    fleet = fleet_of(fakes.ignore_drain, Judge())
+    await asyncio.sleep(0)  # the process is being started now
+    began = time.monotonic()
+    await fleet.drain(30)
+    assert time.monotonic() - began < 10
+
+
+async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.die_at_once, judge)
+    await until(lambda: judge.gave_up)
+    assert judge.gave_up == ["worker 0 ended 5 times in a row before it was ready (exited with 7) False"]
+    assert [line.partition("; ")[2] for line in judge.lines] == [
+        f"the next one starts in {wait} s" for wait in (0.1, 0.2, 0.4, 0.8, 1.6)
+    ]
+    await fleet.drain(0)
+
+
+async def test_dead_engine_takes_readiness_down_before_its_worker_is_replaced() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.lose_the_engine, judge)
+    await until(lambda: len(judge.lines) >= 2)
+    assert "out of memory" in judge.lines[0]
+    assert "exited with 70" in judge.lines[1]
+    assert 0 in judge.ready[judge.ready.index(1) :]
+    assert not judge.gave_up
+    await fleet.drain(0)
+
+
+async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replaced() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.ask_to_leave, judge)
+    await until(lambda: len(judge.lines) >= 2)
+    assert all("exited with 0" in line for line in judge.lines)
+    assert not judge.gave_up
+    await fleet.drain(0)

@@ -1,0 +1,83 @@
+"""Settings are bounded, documented, and never silently ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import PREFIX, Settings, explain, unknown_variables
+
+DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_setting_is_documented_with_its_default_and_meaning(name: str) -> None:
+    field = Settings.model_fields[name]
+    shown = {None: "not set", False: "false"}.get(field.default, f"`{field.default}`")
+    assert f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |" in DOCS.read_text(encoding="utf-8")
+
+
+def test_documentation_names_no_setting_that_does_not_exist() -> None:
+    rows = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{PREFIX}")]
+    assert len(rows) == len(Settings.model_fields)
+
+
+def test_arguments_come_before_the_environment_and_that_before_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSERVE_PORT", "9000")
+    monkeypatch.setenv("TWINSERVE_HOST", "0.0.0.0")
+    settings = Settings(port=9001)
+    assert (settings.port, settings.host, settings.drain_ms) == (9001, "0.0.0.0", 26_000)
+
+
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSERVE_WORKERS", "")
+    assert Settings().workers is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("WORKERS", "0"),
+        ("DEVICE", "gpu"),
+        ("QUEUE_MS", "nan"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_value_out_of_bounds_is_refused_in_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    line = explain(caught.value)
+    assert line.startswith(f"{PREFIX}{name}={value}: ")
+    assert "\n" not in line
+
+
+def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSERVE_PORT", "-1")
+    monkeypatch.setenv("TWINSERVE_QUEUE_ITEMS", "0")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "TWINSERVE_PORT" in explain(caught.value)
+    assert "TWINSERVE_QUEUE_ITEMS" in explain(caught.value)
+
+
+def test_misspelt_variables_are_found() -> None:
+    environment = ["TWINSERVE_PORT", "TWINSERVE_PROT", "PATH", "twinserve_host", "TWINSERVE_"]
+    assert unknown_variables(environment) == ["TWINSERVE_", "TWINSERVE_PROT"]
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
