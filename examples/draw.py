@@ -14,7 +14,7 @@ sys.path.insert(0, str(FOLDER.parent))
 from model_export.drawings import draw_character  # noqa: E402 - the line above makes it importable without installing
 
 # File name -> character and hand: one_a and one_b are the same character by two hands, two is another.
-PICTURES = {"one_a.png": (5, 1), "one_b.png": (5, 3), "two.png": (6, 2)}
+PICTURES = {"one_a.png": (32, 1), "one_b.png": (32, 2), "two.png": (31, 2)}
 
 
 def main() -> None:

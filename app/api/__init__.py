@@ -7,11 +7,14 @@ responses.py and answers.py write and describe answers, errors.py holds the one 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from starlette.routing import Router
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from app import __version__
 from app.api.door import Door
+from app.api.openapi import describe_api
 from app.api.routes import Endpoints, Metrics, make_routes
 from app.core.observe import Observer, Readiness
 from app.service import Service
@@ -35,9 +38,36 @@ def build(
     """
     routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics)
     return Door(
-        Router(routes, redirect_slashes=False),
+        _Application(routes),
         observer=observer,
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
     )
+
+
+class _Application(FastAPI):
+    """FastAPI's application around routes that read and write bodies themselves.
+
+    Its own validation and serialisation would parse duplicate keys without a word and turn embeddings into Python
+    lists; docs/decisions/0003 says more.
+    """
+
+    def __init__(self, routes: list[Any]) -> None:
+        super().__init__(
+            title="Twinserve",
+            version=__version__,
+            routes=routes,
+            redirect_slashes=False,
+            openapi_url=None,  # served by our own route, like the page that shows it
+            docs_url=None,
+            redoc_url=None,
+        )
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Nothing between the door and the routes: the door alone answers errors, in one form."""
+        return self.router
+
+    def openapi(self) -> dict[str, Any]:
+        """The document that GET /openapi.json serves."""
+        return describe_api()

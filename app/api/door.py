@@ -74,7 +74,6 @@ class Door:
         headers = Headers(scope=scope)
         visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes)
         scope[REQUEST_ID] = visit.request_id
-        scope["app"] = self  # the router raises, rather than answers itself, inside an application
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
         if takes_slot:
             self._free -= 1

@@ -9,7 +9,8 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from app.api import bodies, docs, errors
 from app.api.door import REQUEST_ID
@@ -101,8 +102,19 @@ def make_routes(endpoints: Endpoints, metrics: Metrics | None) -> list[BaseRoute
     if metrics is not None:
         table.append(("/metrics", _metrics_endpoint(metrics), "GET"))
     return [
-        Route(prefix + path, endpoint, methods=[method]) for prefix in ("", "/v1") for path, endpoint, method in table
+        KnownRoute(prefix + path, endpoint, methods=[method])
+        for prefix in ("", "/v1")
+        for path, endpoint, method in table
     ]
+
+
+class KnownRoute(Route):
+    """A route that the door finds in the scope; FastAPI's router leaves only routes of its own kind there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it matches, and what the scope is to hold then."""
+        match, inner = super().matches(scope)
+        return match, {**inner, "route": self}
 
 
 def _metrics_endpoint(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:

@@ -17,7 +17,8 @@ import httpx
 
 Found = TypeVar("Found")
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
+"""Far longer than anything takes; only a machine that is starved of CPU comes near it."""
 
 
 def wait_for(what: str, look: Callable[[], Found | None]) -> Found:

@@ -13,7 +13,7 @@ from app.supervisor.fleet import Fleet
 from app.supervisor.worker import Target
 from tests.supervisor import fakes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 class Judge:
@@ -44,7 +44,7 @@ class Judge:
 
 async def until(look: Callable[[], object]) -> None:
     """Let the loop run until `look` returns something true."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not look():
             await asyncio.sleep(0.01)
 

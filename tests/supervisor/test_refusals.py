@@ -15,7 +15,7 @@ from tests.supervisor.live import live_service
 from tests.supervisor.test_catalogue import spoil
 from tests.tiny import make_tiny, tiny_draft, write_tiny
 
-pytestmark = pytest.mark.usefixtures("signals_restored")
+pytestmark = [pytest.mark.usefixtures("signals_restored"), pytest.mark.timeout(300)]
 
 
 def write_other_golden(models: Path, name: str) -> None:

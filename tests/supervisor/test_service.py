@@ -20,7 +20,7 @@ from tests.tiny import tiny_png
 REQUESTS = 'twinserve_requests_total{code="200",route="/compare"}'
 
 
-pytestmark = pytest.mark.usefixtures("signals_restored")
+pytestmark = [pytest.mark.usefixtures("signals_restored"), pytest.mark.timeout(300)]
 
 
 def pair_body() -> bytes:
@@ -92,7 +92,7 @@ def test_metrics_of_any_worker_are_the_sum_over_all(pair: LiveService) -> None:
         for client in clients:
             compare(client)
         assert len([count for count in pair.connections_by_worker().values() if count]) == 2
-        assert pair.metric(REQUESTS) == before + 2
+        wait_for("both in the sum", lambda: pair.metric(REQUESTS) == before + 2)  # counted after they are answered
     finally:
         for client in clients:
             client.close()
@@ -118,7 +118,7 @@ def test_killed_worker_is_replaced_while_the_other_answers_and_no_sum_falls(pair
     with client_of(pair) as one, client_of(pair) as other:
         for client in (one, other):
             compare(client)
-        before = pair.metric(REQUESTS)
+        before = wait_for("both in the sum", lambda: settled(pair))
         holders = {pid for pid, count in pair.connections_by_worker().items() if count}
         victim = max(holders)
         os.kill(victim, signal.SIGKILL)
@@ -131,6 +131,12 @@ def test_killed_worker_is_replaced_while_the_other_answers_and_no_sum_falls(pair
         assert victim not in pair.worker_pids()
         assert pair.metric(REQUESTS) >= before + 1
     assert pair.said(rf"worker \d \(pid {victim}\) killed by SIGKILL; the next one starts in 0.1 s")
+
+
+def settled(service: LiveService) -> float:
+    """The count of answered comparisons once it stands still; 0 while it does not."""
+    first, second = service.metric(REQUESTS), service.metric(REQUESTS)
+    return first if first == second else 0.0
 
 
 def test_terminated_worker_finishes_and_is_replaced(pair: LiveService) -> None:
@@ -185,7 +191,7 @@ def test_metrics_on_their_own_port_are_not_on_the_main_one(uncalibrated_models: 
         wait_for("readiness", lambda: 'workers{state="ready"} 1.0' in httpx.get(metrics).text)
         with client_of(service) as client:
             compare(client)
-        assert f"{REQUESTS} 1.0" in httpx.get(metrics).text
+        wait_for("the request in the sum", lambda: f"{REQUESTS} 1.0" in httpx.get(metrics).text)
         assert service.get("/metrics").status_code == 404
 
 

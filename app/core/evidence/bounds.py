@@ -15,7 +15,9 @@ the units are wolves, in 6 to 16 %; and where no error was seen a floor of 3/P m
    the variance of the rate over that of independent rows (Kish 1965), measured where 10 and 20 rows' worth of errors
    are seen, the larger of both; the bootstrap's own inflation of independent noise is taken off first.
    D is 1 for independent rows, so that 3 / rows is then the floor.
-3. `high` never falls behind a stricter threshold's, `low` never rises above a laxer one's.
+3. A rate never rises along the knots, so that a laxer threshold's `high` bounds a stricter one's rate too: `high` is the
+   least so far. Far out, where single pairs make up the rate and its spread is many times itself, that is what counts.
+   `low` never rises above a laxer one's.
 
 With these, misses stay below 5 % in all of these cases (0 to 4.3 % at 25 and 60 units).
 """
@@ -84,7 +86,7 @@ def _bound(point: Float64, draws: Float64, sample: Resampled) -> Bounded:
     low = np.minimum(low, np.where(small, nearer / factor, 1.0 - nearer * factor))
     high = np.clip(np.maximum(high, floor), point, 1.0)
     low = np.clip(np.minimum(low, 1.0 - floor), 0.0, point)
-    high = np.maximum.accumulate(high[::-1])[::-1]
+    high = np.minimum.accumulate(high)
     low = np.minimum.accumulate(low)
     return Bounded(
         np.array([round_rate(v, "nearest") for v in point]),

@@ -76,14 +76,12 @@ def _ratio(ratio: Ratio, score: np.float32) -> float:
 def _posterior(ratio: Ratio, score: np.float32, prior: float) -> dict[str, float]:
     """The posterior, and the 2.5 and 97.5 % quantiles of those of the stored draws, widened to hold the value."""
     value = posterior(prior, _ratio(ratio, score))
-    draws = sorted(
-        log_likelihood_ratio(float(score), slope, intercept, ratio.low, ratio.high)
-        for slope, intercept in ratio.bootstrap
-    )
+    at = float(score)
+    # clipping and posterior both rise with the ratio, so that only the two quantiles need them
+    draws = sorted(slope * at + intercept for slope, intercept in ratio.bootstrap)
     last = len(draws) - 1
-    low, high = draws[math.floor(0.025 * last)], draws[math.ceil(0.975 * last)]
-    return {
-        "value": value,
-        "low": min(value, posterior(prior, low)),
-        "high": max(value, posterior(prior, high)),
-    }
+    low, high = (
+        posterior(prior, min(max(draws[index], ratio.low), ratio.high))
+        for index in (math.floor(0.025 * last), math.ceil(0.975 * last))
+    )
+    return {"value": value, "low": min(value, low), "high": max(value, high)}

@@ -63,16 +63,13 @@ def cllr(ratios: Float64, genuine: Float64, impostor: Float64) -> float:
 
 def min_cllr(genuine: Float64, impostor: Float64) -> float:
     """Cllr after the best non-decreasing map of the score, in bits; weights (n,) in ascending order of score."""
-    with np.errstate(divide="ignore"):
-        share = isotonic(genuine, impostor)
-        ratios = np.log(share) - np.log1p(-share)
-    return cllr(ratios, genuine, impostor)
+    return cllr(isotonic(genuine, impostor), genuine, impostor)
 
 
 def isotonic(genuine: Float64, impostor: Float64) -> Float64:
-    """Pool adjacent violators: the non-decreasing share of genuine weight that fits best, (n,) in score order.
+    """Pool adjacent violators: the best non-decreasing natural-log ratios, (n,) in score order; -inf and inf occur.
 
-    Entries without any weight take the share of the block before them, 0 if there is none.
+    Entries without any weight join a neighbour.
     """
     blocks: list[tuple[float, float, int]] = []
     for mine, theirs in zip(genuine.tolist(), impostor.tolist(), strict=True):
@@ -81,8 +78,10 @@ def isotonic(genuine: Float64, impostor: Float64) -> Float64:
             before = blocks.pop()
             block = (before[0] + block[0], before[1] + block[1], before[2] + block[2])
         blocks.append(block)
-    shares = [mine / (mine + theirs) if mine + theirs > 0.0 else 0.0 for mine, theirs, _ in blocks]
-    return np.repeat(np.array(shares), [size for _, _, size in blocks])
+    mine, theirs, sizes = (np.array(column) for column in zip(*blocks, strict=True))
+    with np.errstate(divide="ignore"):
+        ratios = np.log(mine) - np.log(theirs)
+    return np.repeat(np.asarray(ratios, dtype=np.float64), sizes)
 
 
 def _falls(before: tuple[float, float, int], block: tuple[float, float, int]) -> bool:

@@ -2,8 +2,9 @@
 
 A draw gives unit i the multinomial weight w_i; a genuine row weighs w_i and an impostor pair w_i w_j, i != j (Owen
 2007, "The pigeonhole bootstrap", which shows it to be conservative for the pairs' own noise). Where units come in
-groups, groups are drawn first, then units inside each drawn copy; an impostor pair inside a group weighs the sum of w_i w_j
-over the copies of its group. Genuine rates and pairs across groups use the units' weights summed over copies.
+groups, groups are drawn first, then units inside each drawn copy; an impostor pair inside a group weighs the sum of
+w_i w_j over the copies of its group, since two copies stand for two groups. Genuine rates and pairs across groups use
+the units' weights summed over copies.
 """
 
 from __future__ import annotations
@@ -112,20 +113,19 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
 
 def _row_weights(binned: Binned, draws: Draws, part: slice, within_groups: bool) -> Float32:
     """The weight of each row in each draw of the part: float32 (draws, rows)."""
-    if not within_groups:
-        weights = draws.weights[part]
-        first = weights[:, binned.members[:, 0]]
-        return first if binned.members.shape[1] == 1 else first * weights[:, binned.members[:, 1]]
-    assert draws.group is not None  # resample has checked
+    if binned.members.shape[1] == 1:
+        return draws.weights[part][:, binned.members[:, 0]]
+    weights = draws.weights[part][:, binned.members[:, 0]] * draws.weights[part][:, binned.members[:, 1]]
+    if draws.group is None:
+        return weights
     a, b = draws.group[binned.members].T
-    if (a != b).any():
+    if within_groups and (a != b).any():
         raise ValueError("pairs within groups must not cross them")
     size = part.stop - part.start
-    weights = np.zeros((size, binned.rows), dtype=np.float32)
     local = np.zeros(len(draws.group), dtype=np.int64)
     for name, one in enumerate(draws.copies):
         local[one.members] = np.arange(len(one.members))
-        columns = np.flatnonzero(a == name)
+        columns = np.flatnonzero((a == name) & (b == name))
         i, j = local[binned.members[columns]].T
         drawn = slice(*np.searchsorted(one.draw, [part.start, part.stop]))
         copies = one.weights[drawn]

@@ -15,6 +15,7 @@ from app.core.evidence import Units
 from app.core.evidence.binning import bin_scores, choose_knots
 from app.core.evidence.bounds import Bounded, bound_fmr, bound_fnmr
 from app.core.evidence.resampling import draw_weights, resample
+from app.core.scoring import Float32
 from tests.core.evidence.synthetic import (
     Float64,
     Kind,
@@ -40,7 +41,7 @@ def most_misses(repeats: int, rate: float = 0.05, chance: float = 1e-3) -> int:
     return repeats
 
 
-def chosen(knots: Float64, high: Float64, name: float) -> float | None:
+def chosen(knots: Float32, high: Float64, name: float) -> float | None:
     """The threshold that max_fmr takes."""
     supported = np.flatnonzero(high <= name)
     return float(knots[supported[0]]) if len(supported) else None
@@ -134,6 +135,20 @@ def test_bounds_enclose_the_rate_and_never_undercut_the_rule_of_three() -> None:
     assert (fnmr.value[0], fnmr.value[-1]) == (0.0, 1.0)
     assert (np.diff(fmr.high) <= 0).all()
     assert (np.diff(fnmr.high) >= 0).all()
+
+
+def test_bounds_are_never_narrower_than_the_percentile_interval() -> None:
+    rng = np.random.default_rng(4)
+    for units in (8, 25):
+        scores = impostor_scores(rng, "wolves", units, 0.2)
+        sample = resample(
+            bin_scores(scores, choose_knots(None, {"random": scores}, 90)), draw_weights(Units(units), DRAWS, 1)
+        )
+        low, high = np.quantile(np.cumsum(sample.draws[:, :0:-1], axis=1)[:, ::-1], [0.025, 0.975], axis=0)
+        bounded = bound_fmr(sample)
+        # a draw's sums are exact to about 1e-6, the rounding of the bounds
+        assert (bounded.high >= high * (1 - 1e-5)).all()
+        assert (bounded.low <= low * (1 + 1e-5)).all()
 
 
 def check(bounded: Bounded) -> None:
