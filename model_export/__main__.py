@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from app.core.errors import TwinserveError
-from model_export.failure import Failure
+from model_export.errors import CommandError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         chosen.run(chosen)
-    except Failure as failure:
+    except CommandError as failure:
         print(f"{chosen.command}: {failure}", file=sys.stderr)
         return 1
     except TwinserveError as error:
@@ -76,7 +76,7 @@ def _export(chosen: argparse.Namespace) -> None:
 def _calibrate(chosen: argparse.Namespace) -> None:
     from model_export.calibrate import calibrate
 
-    print(f"wrote {calibrate(chosen.bundle, chosen.recipe, chosen.out or chosen.bundle.parents[1])}")
+    print(f"wrote {calibrate(chosen.bundle, chosen.recipe, chosen.out or chosen.bundle.resolve().parents[1])}")
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

@@ -18,7 +18,10 @@ def distort(ink: torch.Tensor, choice: recipe.Augmentation) -> torch.Tensor:
         return (torch.rand(count) * 2 - 1) * spread
 
     angle = draw(math.radians(choice.rotation_degrees))
-    shear_x, shear_y = torch.tan(draw(math.radians(choice.shear_degrees))), torch.tan(draw(math.radians(choice.shear_degrees)))
+    shear_x, shear_y = (
+        torch.tan(draw(math.radians(choice.shear_degrees))),
+        torch.tan(draw(math.radians(choice.shear_degrees))),
+    )
     scale_x, scale_y = 1 + draw(choice.scale), 1 + draw(choice.scale)
     # affine_grid maps output to input coordinates, both in [-1, 1]; hence shifts count double.
     theta = torch.stack(

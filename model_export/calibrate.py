@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.bundle import Bundle, read_bundle, seal, write_bundle
+from app.core.bundle import read_bundle, seal, write_bundle
 from app.core.evidence import Calibration, Counts, MeasuredWith, disagreements, estimate, fit_applicability, verify
 from app.runtime.cpus import available_cpus
 from app.runtime.encoder import Encoder
 from model_export.card import write_card
+from model_export.errors import CommandError
 from model_export.evaluate import test_tables
-from model_export.failure import Failure
 from model_export.measure import Embedded, Scores, embed_items, guard_band, score_all_pairs
 from model_export.populations import Populations, read_populations
 from model_export.recipe import Recipe, read_recipe
@@ -26,12 +26,14 @@ from model_export.report import write_report
 
 GUARD_BAND_FLOOR = {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-3}
 GUARD_BAND_ITEMS = 300
+OUTSIDE_LEVEL = 0.005
+"""Share of own items that each of the two applicability models may refuse; together 1 %."""
 
 
 def calibrate(folder: Path, recipe_path: Path, models: Path) -> Path:
     """Write the bundle in `folder` with fresh evidence as its next patch version below `models`; returns its folder.
 
-    Raises Failure where calibration and verification disagree, BundleRefused for a bundle that would not be served.
+    Raises CommandError where calibration and verification disagree, BundleRefused for a bundle that is not servable.
     """
     recipe = read_recipe(recipe_path)
     bundle = read_bundle(folder)
@@ -52,14 +54,14 @@ def calibrate(folder: Path, recipe_path: Path, models: Path) -> Path:
         draws=recipe.calibration.draws,
     )
     if broken := disagreements(calibration):
-        raise Failure(f"calibration and test disagree, so nothing is published: {'; '.join(broken)}")
-    return _publish(bundle, encoder, calibration, test_scores, populations, recipe, models)
+        raise CommandError(f"calibration and test disagree, so nothing is published: {'; '.join(broken)}")
+    return _publish(models, encoder, calibration, test_scores=test_scores, populations=populations, recipe=recipe)
 
 
 def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, number: str) -> Calibration:
     """Everything in calibration.json but `verified`."""
     chosen, bundle = recipe.calibration, encoder.bundle
-    # Every thread count of this machine; the graph's own sums are the same on each, or the band says how far they differ.
+    # Every thread count of this machine: its sums are the same on each, or the band says how far they differ.
     encoders = [encoder, *(Encoder(bundle, device="cpu", threads=n) for n in range(2, available_cpus() + 1))]
     sample = np.random.default_rng(recipe.seed).permutation(len(own.items)) < GUARD_BAND_ITEMS
     band = guard_band(
@@ -99,20 +101,22 @@ def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, nu
             impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
         ),
         failure_to_acquire=own.failure_to_acquire,
-        applicability=fit_applicability(own.vectors, unit, seed=recipe.seed),
+        applicability=fit_applicability(own.vectors, unit, seed=recipe.seed, level=OUTSIDE_LEVEL),
+        input_applicability=fit_applicability(own.summaries, unit, seed=recipe.seed, level=OUTSIDE_LEVEL),
         **estimated.members(),
     )
 
 
 def _publish(
-    bundle: Bundle,
+    models: Path,
     encoder: Encoder,
     calibration: Calibration,
+    *,
     test_scores: Scores,
     populations: Populations,
     recipe: Recipe,
-    models: Path,
 ) -> Path:
+    bundle = encoder.bundle
     draft = bundle.manifest.draft(
         version=_next_patch(bundle.version), status="released" if calibration.supported else "demonstration"
     )

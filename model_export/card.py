@@ -10,7 +10,9 @@ from app.core.evidence import Calibration, Rate, describe_points
 Row = Sequence[str]
 
 
-def write_card(draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[tuple[str, Sequence[Row]]]) -> bytes:
+def write_card(
+    draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[tuple[str, Sequence[Row]]]
+) -> bytes:
     """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how."""
     relation, training = draft.relation, draft.training
     lines = [
@@ -20,20 +22,24 @@ def write_card(draft: Draft, calibration: Calibration | None, protocol: str, fig
         "",
         f"**For:** {draft.intended_use}",
         "",
-        "**Not for:** deciding alone about people, money or access; proving who wrote something; inputs unlike those measured below. "
-        "No verdict resists spoofing: whoever can copy an item can make it match.",
+        "**Not for:** deciding alone about people, money or access; proving who wrote something; inputs unlike those "
+        "measured below. No verdict resists spoofing: whoever can copy an item can make it match.",
         "",
         "## Origin",
         "",
         f"- Status: {draft.status}",
         f"- Weights: {draft.licence.weights}",
         f"- Data: {draft.licence.data}",
-        f"- Recipe: {training.recipe or 'none'}, seed {training.seed}, {round((training.duration_seconds or 0) / 60)} minutes",
+        f"- Recipe: {training.recipe or 'none'}, seed {training.seed}, "
+        f"{round((training.duration_seconds or 0) / 60)} minutes",
         f"- Made with: {', '.join(f'{name} {number}' for name, number in sorted(training.library_versions.items()))}",
         "",
     ]
     if calibration is None:
-        lines += ["No error rate was measured: every verdict without a threshold is `undetermined`, reason `uncalibrated`.", ""]
+        lines += [
+            "No error rate was measured: a verdict without a threshold is `undetermined`, reason `uncalibrated`.",
+            "",
+        ]
         return "\n".join(lines).encode()
     lines += [
         "## Evidence",
@@ -41,7 +47,10 @@ def write_card(draft: Draft, calibration: Calibration | None, protocol: str, fig
         f"- Population: {calibration.population}",
         f"- Calibrated on {calibration.counts.units} of the unit '{calibration.unit}', {calibration.date}, "
         f"valid for {calibration.valid_for_days} days; {protocol}",
-        *(f"- Impostor type `{one.type}`: {one.description} ({one.unit_pairs} unit pairs)" for one in calibration.impostors),
+        *(
+            f"- Impostor type `{one.type}`: {one.description} ({one.unit_pairs} unit pairs)"
+            for one in calibration.impostors
+        ),
         "",
         "Operating points: threshold chosen on the calibration identities, then verified on test identities. A rate is "
         "`value [low, high]` with 95 % bounds from a bootstrap by identity.",

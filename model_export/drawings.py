@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageOps
 Points = npt.NDArray[np.float64]
 """Points of a stroke in the order drawn, (n, 2), x to the right, y down."""
 
-PAPER, INK = 255, 25
+PAPER, INK = 255, 0
 OVERSAMPLING = 4
 ORIENTATION_TAG = 0x0112
 

@@ -26,9 +26,9 @@ Table = tuple[str, Sequence[Row]]
 
 
 def evaluate(folder: Path, recipe_path: Path, out: Path) -> None:
-    """Measure the bundle in `folder` on the recipe's test identities; print tables, write report.html and PNGs to `out`.
+    """Measure the bundle in `folder` on the recipe's test identities; print tables, write a report to `out`.
 
-    Raises Failure for a recipe or data that cannot be used, BundleRefused for a bundle that would not be served.
+    Raises CommandError for a recipe or data that cannot be used, BundleRefused for a bundle that would not be served.
     """
     recipe = read_recipe(recipe_path)
     encoder = Encoder(read_bundle(folder), device="cpu", threads=1)
@@ -68,7 +68,10 @@ def test_tables(encoder: Encoder, scores: Scores, runs: Sequence[Run], recipe: R
         ("Verification on test identities", [header, *rows]),
         (
             "Official 20-way one-shot runs",
-            [("runs", "trials", "correct", "accuracy"), (str(len(hits)), str(hits.size), str(hits.sum()), show(accuracy))],
+            [
+                ("runs", "trials", "correct", "accuracy"),
+                (str(len(hits)), str(hits.size), str(hits.sum()), show(accuracy)),
+            ],
         ),
     ]
 
@@ -79,9 +82,7 @@ def official_one_shot(encoder: Encoder, runs: Sequence[Run]) -> npt.NDArray[np.b
     return np.stack(
         [
             hits_of_scores(
-                similarity_matrix(
-                    encoder.embed(run.tests, Limits()), encoder.embed(run.training, Limits()), metric
-                ),
+                similarity_matrix(encoder.embed(run.tests, Limits()), encoder.embed(run.training, Limits()), metric),
                 run.answer,
             )
             for run in runs

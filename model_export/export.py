@@ -6,6 +6,8 @@ Same checkpoint, same bytes: node metadata, which carries build paths, is stripp
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ from app.runtime.encoder import Encoder
 from model_export.card import write_card
 from model_export.drawings import probe_files
 from model_export.encoders.convolutional import ConvolutionalEncoder
-from model_export.failure import Failure
+from model_export.errors import CommandError
 from model_export.recipe import Recipe, read_recipe
 from model_export.train import make_encoder
 
@@ -50,7 +52,7 @@ TOLERANCE = {CPU: 1e-4, CUDA: 1e-3}
 def export(run: Path, models: Path) -> Path:
     """Write the run's encoder as an uncalibrated bundle below `models` and return its folder.
 
-    Raises Failure where the graph does not reproduce the torch encoder; nothing is written then.
+    Raises CommandError where the graph does not reproduce the torch encoder; nothing is written then.
     """
     recipe = read_recipe(run / "recipe.toml")
     encoder = make_encoder(recipe)
@@ -89,20 +91,25 @@ def _draft(recipe: Recipe, facts: dict[str, object]) -> Draft:
 def to_onnx(encoder: ConvolutionalEncoder) -> bytes:
     """The encoder in eval mode as a self-contained ONNX graph with a dynamic batch axis."""
     example = torch.zeros((2, *encoder.input_shape), dtype=torch.uint8)
-    program = torch.onnx.export(
-        encoder,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        external_data=False,
-        verbose=False,
-    )
+    # The exporter warns of its own parts: of calls that torch deprecated, and of torchvision, which nothing here uses.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        program = torch.onnx.export(
+            encoder,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
+        )
     if program is None:
-        raise Failure("torch.onnx.export returned no program")
-    return _strip_metadata(program.model_proto).SerializeToString(deterministic=True)
+        raise CommandError("torch.onnx.export returned no program")
+    graph: bytes = _strip_metadata(program.model_proto).SerializeToString(deterministic=True)
+    return graph
 
 
 def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -130,7 +137,9 @@ def _check_parity(serving: Encoder, encoder: ConvolutionalEncoder) -> npt.NDArra
         difference = float(np.abs(got - wanted).max())
         print(f"parity on {name}: largest difference {difference:.2e} (limit {PARITY:.0e})")
         if not difference <= PARITY:
-            raise Failure(f"the graph differs from the torch encoder by {difference:.2e} on {name}; nothing is written")
+            raise CommandError(
+                f"the graph differs from the torch encoder by {difference:.2e} on {name}; nothing is written"
+            )
     return served
 
 

@@ -1,7 +1,7 @@
-"""The field's figures with bounds from a bootstrap by identity: ROC AUC, EER, FNMR at an FMR. Computed from scores alone.
+"""The field's figures from scores, with bounds from a bootstrap by identity: ROC AUC, EER, FNMR at an FMR.
 
-`FNMR at FMR = x` is a point estimate with an interval; an operating point `fmr_x` is a claim by upper bound. The two are
-never mixed in a table.
+`FNMR at FMR = x` is a point estimate with an interval; an operating point `fmr_x` is a claim by upper bound. The two
+are never mixed in a table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FMRS = (1e-1, 1e-2, 1e-3)
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """Figures against one impostor type. `fnmr_at` maps an FMR to the FNMR there, None beyond what the sample supports."""
+    """Figures against one impostor type. `fnmr_at` maps an FMR to the FNMR there, None beyond the sample."""
 
     unit_pairs: int
     auc: Rate
@@ -62,7 +62,7 @@ def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor:
 def _auc(genuine: Bins, impostor: Bins) -> Bins:
     """Chance that a genuine score exceeds an impostor one, a tie (same bin) counting half (Hanley & McNeil 1982)."""
     lower = np.cumsum(impostor, axis=1) - impostor
-    return np.clip((genuine * (lower + impostor / 2)).sum(axis=1), 0.0, 1.0)
+    return np.asarray(np.clip((genuine * (lower + impostor / 2)).sum(axis=1), 0.0, 1.0))
 
 
 def _eer(genuine: Bins, impostor: Bins) -> Bins:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from app.core.errors import TwinserveError
 from app.core.evidence import GenuineScores, PairScores, Units
 from app.core.modalities.base import Limits, Prepared
-from app.core.scoring import Metric, pool, similarity_matrix
+from app.core.scoring import Metric, similarity_matrix
 from app.runtime.encoder import Encoder
 from model_export.datasets import LabelledItems
 
@@ -21,10 +21,13 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Embedded:
-    """Items that could be embedded, with their vectors float32 (items, d), and the shares that could not, by reason."""
+    """Items that could be embedded, with their vectors float32 (items, d), the modality's summaries of their prepared
+    form float32 (items, s), and the shares that could not, by reason.
+    """
 
     items: LabelledItems
     vectors: Vectors
+    summaries: Vectors
     failure_to_acquire: Mapping[str, float]
 
 
@@ -41,14 +44,8 @@ def embed_items(encoder: Encoder, items: LabelledItems) -> Embedded:
         else:
             kept[place] = True
     shares = {code: count / len(items) for code, count in refused.items()}
-    return Embedded(items.select(kept), _encode(encoder, prepared), shares)
-
-
-def _encode(encoder: Encoder, prepared: Sequence[Prepared]) -> Vectors:
-    rows = encoder.encode([window for one in prepared for window in one.windows])
-    ends = np.cumsum([len(one.windows) for one in prepared])
-    normalized = encoder.bundle.manifest.embedding.normalized
-    return np.stack([pool(part, normalized) for part in np.split(rows, ends[:-1])])
+    summaries = np.stack([encoder.summarize(one) for one in prepared])
+    return Embedded(items.select(kept), encoder.embed_prepared(prepared), summaries, shares)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from app.core.evidence import Calibration, fmr_at, fnmr_at
+from app.core.evidence import Calibration, fnmr_at
 from app.core.evidence.binning import histogram
 from model_export.measure import Scores
 
 Table = tuple[str, Sequence[Sequence[str]]]
 
 
-def write_report(title: str, tables: Sequence[Table], calibration: Calibration | None, test: Scores) -> dict[str, bytes]:
+def write_report(
+    title: str, tables: Sequence[Table], calibration: Calibration | None, test: Scores
+) -> dict[str, bytes]:
     """The files of a report: pictures as PNG, and report.html that holds them and the tables. File name -> bytes."""
     pictures = {"histogram.png": draw_histogram(calibration, test)}
     if calibration is not None:

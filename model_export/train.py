@@ -30,7 +30,7 @@ from model_export.augment import distort, turn_identities
 from model_export.datasets import LabelledItems
 from model_export.datasets.omniglot import read_drawings
 from model_export.encoders.convolutional import ConvolutionalEncoder
-from model_export.failure import Failure
+from model_export.errors import CommandError
 from model_export.losses import make_loss, make_miner
 from model_export.oneshot import accuracy_within_groups
 from model_export.recipe import Recipe, data_folder, read_recipe
@@ -53,7 +53,7 @@ def make_encoder(recipe: Recipe) -> ConvolutionalEncoder:
 
 
 def train(recipe_path: Path, run: Path) -> None:
-    """Follow a recipe and write `run`. Raises Failure for a recipe, data or loss with which it cannot go on."""
+    """Follow a recipe and write `run`. Raises CommandError for a recipe, data or loss with which it cannot go on."""
     recipe = read_recipe(recipe_path)
     items = read_drawings(data_folder(recipe), "background")
     held_out = np.isin(np.array(items.group_names)[items.group], recipe.data.validation_groups)
@@ -64,7 +64,7 @@ def train(recipe_path: Path, run: Path) -> None:
     trainer = _Trainer.begin(recipe, items.select(~held_out))
     validation_pixels = _prepare(recipe, validation)
     started = time.monotonic()
-    with _shown(recipe) as progress, (run / "progress.csv").open("w", newline="") as file:
+    with _shown() as progress, (run / "progress.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["step", "seconds", "loss", "validation_accuracy", "items_per_second"])
         task = progress.add_task(recipe.name, total=recipe.schedule.steps, note="")
@@ -140,7 +140,7 @@ class _Trainer:
         vectors = self.encoder.embed_ink(ink)
         loss = self.loss_function(vectors, labels, self.miner(vectors, labels) if self.miner else None)
         if not math.isfinite(loss.item()):
-            raise Failure(f"the loss is {loss.item()}: lower optimiser.learning_rate; the last checkpoint is kept")
+            raise CommandError(f"the loss is {loss.item()}: lower optimiser.learning_rate; the last checkpoint is kept")
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -163,7 +163,7 @@ def _rate(recipe: Recipe, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _shown(recipe: Recipe) -> Progress:
+def _shown() -> Progress:
     return Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), disable=not sys.stderr.isatty())
 
 

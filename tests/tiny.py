@@ -251,6 +251,7 @@ def tiny_calibration(metric: Metric = "cosine") -> Calibration:
         ),
         failure_to_acquire={},
         applicability=fit_applicability(rows, np.repeat(np.arange(UNITS), VARIANTS), seed=1),
+        input_applicability=None,
         **estimated.members(),
     )
     genuine, impostors = _scores(_embed(encoder, VERIFIED_FROM), metric)

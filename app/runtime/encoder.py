@@ -41,6 +41,7 @@ class Encoder:
             bundle.graph, device=device, threads=threads, external_data=external, tf32=manifest.numerics.tf32
         )
         self._check_names()
+        self._check_summary()
 
     @property
     def provider(self) -> str:
@@ -50,6 +51,11 @@ class Encoder:
     def prepare(self, item: Item, limits: Limits) -> Prepared:
         """Decode and prepare one item; raises what the modality's `prepare` raises."""
         return self.modality.prepare(item, limits)
+
+    def summarize(self, item: Prepared) -> Rows:
+        """The mean of the modality's summaries of an item's windows, float32 (s,)."""
+        mean: Rows = np.mean([self.modality.summarize(window) for window in item.windows], axis=0, dtype=np.float32)
+        return mean
 
     def encode(self, windows: Sequence[Window], *, largest: int = LADDER[0]) -> Rows:
         """Embed windows: float32 (len(windows), dimension), in the order given.
@@ -160,6 +166,16 @@ class Encoder:
                     f"graph.inputs: the modality makes {', '.join(sorted(window))}, the graph takes "
                     f"{', '.join(sorted(graph.inputs))}"
                 )
+
+    def _check_summary(self) -> None:
+        """The evidence on inputs is of the numbers that this modality gives."""
+        calibration = self.bundle.calibration
+        if calibration is None or calibration.input_applicability is None:
+            return
+        size = len(self.modality.summarize(self.modality.examples()[0]))
+        if calibration.input_applicability.dimension != size:
+            measured = calibration.input_applicability.dimension
+            raise BundleRefused(f"calibration.json: input_applicability has {measured} dimensions, the inputs {size}")
 
 
 def _cut(places: Sequence[int], largest: int) -> Iterator[list[int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -52,6 +53,18 @@ def check_installation() -> None:
         )
 
 
+def _onnxruntime() -> Any:
+    """The package, imported on first need: it is an extra, and importing this module must work without it.
+
+    Official builds send usage events to their maker and keep an identifier on disk, unless told not to before they
+    load (onnxruntime's Privacy.md); a service that is given people's inputs does neither.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # noqa: PLC0415
+
+    return onnxruntime
+
+
 def open_session(
     graph: bytes, *, device: Device, threads: int, external_data: Mapping[str, bytes] | None = None, tf32: bool = False
 ) -> Session:
@@ -62,7 +75,7 @@ def open_session(
     a graph that ONNX Runtime does not take, DeviceUnavailable where the device is not to be had.
     """
     check_installation()
-    import onnxruntime as ort  # noqa: PLC0415 - an extra: importing this module must work without it
+    ort = _onnxruntime()
 
     ort.set_default_logger_severity(ERRORS_ONLY)
     has_cuda = CUDA in ort.get_available_providers()
@@ -114,7 +127,7 @@ def _options(ort: Any, threads: int, external_data: Mapping[str, bytes]) -> Any:
 @functools.cache  # once a process: ONNX Runtime keeps it in its own environment, whatever sessions come and go
 def _share_allocator() -> None:
     """Register one CPU arena for all sessions of this process, so that several models do not each keep their own."""
-    import onnxruntime as ort  # noqa: PLC0415 - as in open_session
+    ort = _onnxruntime()
 
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, None)

@@ -50,5 +50,5 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
         "default_impostor": calibration.default_impostor,
         "measured_with": calibration.measured_with.model_dump(),
         "failure_to_acquire": dict(calibration.failure_to_acquire),
-        "applicability": calibration.applicability is not None,
+        "applicability": calibration.applicability is not None or calibration.input_applicability is not None,
     }

@@ -30,10 +30,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """An embedding float32 (d,), and the codes of what was done to its item on the way."""
+    """An embedding float32 (d,) and the prepared item that it is of; None for one that came as an embedding."""
 
     vector: npt.NDArray[np.float32]
-    notices: tuple[str, ...]
+    prepared: Prepared | None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """The codes of what was done to the item on the way."""
+        return () if self.prepared is None else self.prepared.notices
 
 
 async def encode(
@@ -56,7 +61,7 @@ async def encode(
             outcomes.append(one)
             continue
         row = next(rows)
-        outcomes.append(row if isinstance(row, TwinserveError) else Encoded(row, one.notices))
+        outcomes.append(row if isinstance(row, TwinserveError) else Encoded(row, one))
     return outcomes
 
 

@@ -125,7 +125,7 @@ class Service:
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         outcomes = await self._encode(served, [item for item in items if isinstance(item, Content)])
-        outcomes |= {item.key: Encoded(item.vector, ()) for item in items if isinstance(item, Given)}
+        outcomes |= {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
         sides = {key: self._place(outcome, served) for key, outcome in outcomes.items()}
         return [self._judge(pair, sides, served, choice, prior) for pair in read]
 
@@ -153,7 +153,13 @@ class Service:
         if isinstance(outcome, TwinserveError):
             return outcome
         calibration = model.bundle.calibration
-        return _Side(outcome, is_outside(calibration.applicability if calibration else None, outcome.vector))
+        if calibration is None:
+            return _Side(outcome, outside=False)
+        outside = is_outside(calibration.applicability, outcome.vector)
+        if calibration.input_applicability is not None and outcome.prepared is not None:
+            summary = model.encoder.summarize(outcome.prepared)
+            outside = outside or is_outside(calibration.input_applicability, summary)
+        return _Side(outcome, outside)
 
     def _judge(
         self,

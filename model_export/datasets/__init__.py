@@ -1,4 +1,4 @@
-"""Readers of data sets. Each yields labelled items in the forms that the service takes, so that one preparation serves all."""
+"""Readers of data sets: labelled items in the forms that the service takes, so that one preparation serves all."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from app.runtime.encoder import Encoder
 from model_export.__main__ import main
 from model_export.drawings import probe_files
 from model_export.export import to_onnx
-from model_export.train import make_encoder
 from model_export.recipe import read_recipe
+from model_export.train import make_encoder
 from tests.model_export.tiny_omniglot import RECIPE, write_tiny_omniglot, write_tiny_recipe
 
 
@@ -85,7 +85,9 @@ def test_card_and_report_stand_beside_the_bundle(work: Path) -> None:
     assert "https://" not in page
 
 
-def test_evaluation_prints_every_figure(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_prints_every_figure(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TWINSERVE_DATA", str(work / "data"))
     bundle = str(work / "models" / "glyphs" / "1.0.1")
     assert main(["evaluate", bundle, "--recipe", str(work / "tiny.toml"), "--out", str(work / "again")]) == 0
@@ -116,7 +118,12 @@ def test_preparation_and_graph_agree_with_torch_on_pictures_that_discriminate() 
     torch.manual_seed(0)
     encoder = make_encoder(recipe).eval()
     graph = onnx.load_from_string(to_onnx(encoder))
-    assert [dim.dim_param or dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim] == ["batch", 48, 48, 1]
+    assert [dim.dim_param or dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim] == [
+        "batch",
+        48,
+        48,
+        1,
+    ]
     assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
     assert len({len(data) for data in probe_files()}) > 8
 

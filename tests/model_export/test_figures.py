@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.core.evidence import GenuineScores, PairScores, Units
 from app.core.errors import TwinserveError
+from app.core.evidence import GenuineScores, PairScores, Units
 from model_export.figures import compute_figures
 from model_export.measure import Scores
 from model_export.oneshot import hits_of_scores, one_shot_hits
@@ -38,7 +38,9 @@ def test_random_encoder_scores_chance() -> None:
 
 def test_separated_scores_are_perfect() -> None:
     rng = np.random.default_rng(0)
-    figures = compute_figures(population(0.8 + 0.1 * rng.random(400), 0.1 * rng.random(780)), draws=1000, seed=0)["random"]
+    figures = compute_figures(population(0.8 + 0.1 * rng.random(400), 0.1 * rng.random(780)), draws=1000, seed=0)[
+        "random"
+    ]
     assert figures.auc.value == pytest.approx(1.0)
     assert figures.eer.value == pytest.approx(0.0, abs=1e-6)
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from app.core.errors import Internal, InvalidRequest, Overloaded, TwinserveError, UnusableInput
-from app.core.evidence import Selectors
+from app.core.evidence import Selectors, fit_applicability
 from app.core.evidence.applicability import distances
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import NullObserver
@@ -224,6 +224,32 @@ async def test_item_unlike_those_measured_makes_the_verdict_undetermined_and_nam
         assert isinstance(result, Comparison)
         assert result.judgement.verdict == "undetermined"
         assert [(reason.code, reason.side) for reason in result.judgement.reasons] == [("outside_calibration", side)]
+
+
+async def test_input_unlike_those_measured_is_refused_though_its_embedding_is_ordinary(tiny: Registry) -> None:
+    [model] = tiny
+    calibration = model.bundle.calibration
+    assert calibration is not None
+    summaries = np.stack(
+        [
+            model.encoder.summarize(model.encoder.prepare({"bytes": tiny_png(identity, variant)}, Limits()))
+            for identity in range(40)
+            for variant in range(6)
+        ]
+    )
+    measured = fit_applicability(summaries, np.repeat(np.arange(40), 6), seed=0)
+    bundle = replace(model.bundle, calibration=calibration.model_copy(update={"input_applicability": measured}))
+    service = Service(
+        lambda: Registry([replace(model, bundle=bundle)], default=None, aliases={}), NullObserver(), EXECUTOR, today
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(np.indices((8, 8)).sum(axis=0).astype(np.uint8) % 2 * 255).save(buffer, "PNG")
+    foreign = {"base64": b64(buffer.getvalue())}
+    own, other = await service.compare(None, [(picture(0, 0), picture(0, 1)), (foreign, picture(0, 1))], NO, None)
+    assert isinstance(own, Comparison)
+    assert own.judgement.reasons == ()
+    assert isinstance(other, Comparison)
+    assert ("outside_calibration", "a") in [(reason.code, reason.side) for reason in other.judgement.reasons]
 
 
 async def test_evidence_out_of_date_says_so(tiny: Registry) -> None:

@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,8 +126,14 @@ def socket_inodes(pid: int) -> list[str]:
 @contextlib.contextmanager
 def live_service(models: Path, **settings: object) -> Iterator[LiveService]:
     """Start a service on a free port with these settings; kill whatever is left of it at the end."""
+    with tempfile.TemporaryDirectory(prefix="twinserve-test-") as temporary:  # a killed service cannot tidy up
+        yield from _run(models, settings, temporary)
+
+
+def _run(models: Path, settings: Mapping[str, object], temporary: str) -> Iterator[LiveService]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("TWINSERVE_")}
     chosen = {"models": models, "port": 0, "workers": 1, "device": "cpu", **settings}
+    own["TMPDIR"] = temporary
     environment = own | {f"TWINSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     process = subprocess.Popen([sys.executable, "-m", "app"], stderr=subprocess.PIPE, text=True, env=environment)
     service = LiveService(process)

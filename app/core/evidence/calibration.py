@@ -75,7 +75,7 @@ class Ratio(Frozen):
 
 
 class Applicability(Frozen):
-    """Mean and shrunk covariance of in-population embeddings: U diag(variances) U' + residual (I - U U').
+    """Mean and shrunk covariance of in-population vectors: U diag(variances) U' + residual (I - U U').
 
     `mean` (d,) and `components` (r, d) row-wise are base64 of little-endian float32. An embedding farther than
     `threshold` (Mahalanobis distance) is outside; `level` is the share of held-out own items beyond it.
@@ -183,7 +183,8 @@ class Calibration(Frozen):
     failure_to_acquire: Mapping[str, Probability] = Field(description="share of items refused, by reason")
     undetermined_rate: UndeterminedRate | None
     histogram: ScoreHistogram
-    applicability: Applicability | None
+    applicability: Applicability | None = Field(description="of embeddings")
+    input_applicability: Applicability | None = Field(description="of prepared inputs, as their modality sums them up")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -58,6 +58,13 @@ class Modality(Protocol):
         TooLarge beyond `limits`.
         """
 
+    def summarize(self, window: Window) -> npt.NDArray[np.float32]:
+        """A few numbers on how a prepared window looks, float32 (s,), s fixed: what the applicability model measures.
+
+        An encoder maps whatever it is given into the same space, so that its embeddings alone cannot tell a foreign
+        input; such numbers can, because nothing learned to ignore what they count.
+        """
+
     def bucket(self, window: Window) -> Hashable:
         """Windows of equal bucket may share a batch: after `collate` they have one shape."""
 

@@ -113,4 +113,5 @@ def members(units: int = 60) -> dict[str, Any]:
         ),
         "failure_to_acquire": {"unusable_input": 0.01},
         "applicability": None,
+        "input_applicability": None,
     }

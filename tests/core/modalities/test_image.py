@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -279,3 +280,16 @@ def test_every_step_of_the_preparation_must_be_named(field: str) -> None:
 def test_unknown_or_missing_members_are_refused(item: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         create("image", PARAMS, {}).prepare(item, Limits())
+
+
+def summary_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return create("image", PARAMS, {}).summarize({"pixels": pixels[:, :, np.newaxis]})
+
+
+def test_summary_counts_shades_and_steps() -> None:
+    halves = np.zeros((48, 48), dtype=np.uint8)
+    halves[:, 24:] = 255
+    expected = [np.sqrt(0.5), 0.0, np.sqrt(0.5), 1 / 47, 0.0]
+    np.testing.assert_allclose(summary_of(halves), expected, rtol=1e-5)
+    np.testing.assert_allclose(summary_of(halves.T), [*expected[:3], 0.0, 1 / 47], rtol=1e-5)
+    np.testing.assert_allclose(summary_of(np.full((48, 48), 128, dtype=np.uint8)), [0, 1, 0, 0, 0])

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -98,6 +99,17 @@ class ImageModality:
         canvas = Image.new(picture.mode, size, (self.params.background,) * len(picture.getbands()))
         canvas.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
         return canvas
+
+    def summarize(self, window: Window) -> npt.NDArray[np.float32]:
+        """Square roots of the shares of dark, middle and light values, and the mean steps across and down: (5,).
+
+        Three bins only: finer ones would refuse a picture for its shade of ink.
+        """
+        pixels = window[INPUT].astype(np.float32) / 255.0
+        dark, light = float((pixels < 1 / 3).mean()), float((pixels >= 2 / 3).mean())
+        across, down = (float(np.abs(np.diff(pixels, axis=axis)).mean()) for axis in (1, 0))
+        shares = np.sqrt(np.maximum([dark, 1.0 - dark - light, light], 0.0))
+        return np.array([*shares, across, down], dtype=np.float32)
 
     def bucket(self, window: Window) -> Hashable:
         """All pictures of a bundle have one shape, so they share one bucket."""

@@ -1,7 +1,7 @@
-"""What stops an offline command: one line for a person, no trace."""
+"""What stops an offline command."""
 
 from __future__ import annotations
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """The work cannot go on, and nothing was published; the message is one line."""

@@ -1,0 +1,167 @@
+"""The bundle that ships, behind a running service: what it claims holds, and what README says is what it answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageOps
+
+from app.core.bundle import find_bundles, read_bundle
+from app.core.evidence import Calibration
+from app.core.modalities.base import Item
+from model_export.datasets.omniglot import read_drawings, read_runs, run_alphabets
+from model_export.drawings import draw_character
+from model_export.oneshot import one_shot_hits
+from tests.supervisor.live import LiveService, live_service
+
+MODELS = Path("models")
+MAX_BYTES = 4 * 1024 * 1024
+Vectors = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[LiveService]:
+    """The shipped models, served as `make run` does, on a free port."""
+    with live_service(MODELS, workers=2, default_model="glyphs") as running:
+        running.wait_ready(2)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def omniglot() -> Path:
+    """The real drawings, where they are at hand."""
+    root = os.environ.get("TWINSERVE_DATA")
+    if not root:
+        pytest.skip("TWINSERVE_DATA is not set: the real drawings are not at hand")
+    return Path(root) / "omniglot"
+
+
+def calibration() -> Calibration:
+    """The evidence of the shipped bundle."""
+    evidence = read_bundle(max(MODELS.glob("glyphs/*"))).calibration
+    assert evidence is not None
+    return evidence
+
+
+def embed(service: LiveService, items: Sequence[Item]) -> Vectors:
+    """Embeddings over HTTP, in requests of at most 250 items."""
+    rows = []
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        for start in range(0, len(items), 250):
+            inputs = [{"base64": base64.b64encode(item["bytes"]).decode()} for item in items[start : start + 250]]
+            answer = client.post("/embed", json={"inputs": inputs, "encoding_format": "base64"})
+            assert answer.status_code == 200, answer.text
+            rows += [np.frombuffer(base64.b64decode(one), "<f4") for one in answer.json()["embeddings"]]
+    return np.stack(rows)
+
+
+def png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def compare(service: LiveService, a: bytes, b: bytes) -> dict[str, object]:
+    answer = httpx.post(service.url + "/compare", files={"a": a, "b": b}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, object] = answer.json()
+    return body
+
+
+def test_every_shipped_bundle_is_whole_and_small() -> None:
+    folders = find_bundles(MODELS)
+    assert folders
+    for folder in folders:
+        assert read_bundle(folder).manifest.status == "released"
+        assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= MAX_BYTES
+        assert (folder / "MODEL_CARD.md").is_file()
+        assert (folder / "report" / "report.html").is_file()
+
+
+def test_every_operating_point_was_verified_on_other_identities() -> None:
+    for point in calibration().operating_points:
+        assert point.verified is not None
+        assert point.fmr.low <= point.verified.fmr.high
+        assert point.verified.fmr.low <= point.fmr.high
+
+
+def test_readme_command_gives_the_answer_that_readme_shows(service: LiveService) -> None:
+    readme = Path("README.md").read_text("utf-8")
+    command = re.search(r"^(curl .*/compare .*)$", readme, re.MULTILINE)
+    shown = re.search(r"```json\n(.*?)```", readme, re.DOTALL)
+    assert command is not None
+    assert shown is not None
+    words = shlex.split(command.group(1).replace("http://127.0.0.1:8000", service.url))
+    answer = json.loads(subprocess.run(words, capture_output=True, check=True, timeout=60).stdout)
+    said = json.loads(shown.group(1))
+    assert round(said.pop("score"), 4) == pytest.approx(answer.pop("score"), abs=1e-4)
+    for rounded in ("distance", "log_likelihood_ratio", "fmr_at_score"):  # follow from the score
+        said.pop(rounded), answer.pop(rounded)
+    assert said == answer
+
+
+def test_two_hands_of_one_character_match_and_another_character_does_not(service: LiveService) -> None:
+    one_a, one_b, two = ((Path("examples") / f"{name}.png").read_bytes() for name in ("one_a", "one_b", "two"))
+    assert compare(service, one_a, one_b)["verdict"] == "match"
+    assert compare(service, one_b, one_a)["verdict"] == "match"
+    assert compare(service, one_a, two)["verdict"] == "no_match"
+
+
+def test_pictures_unlike_those_measured_get_no_verdict(service: LiveService) -> None:
+    rng = np.random.default_rng(0)
+    own = draw_character(3, 1)
+    foreign = {
+        "noise": Image.fromarray(rng.integers(0, 256, (80, 80), dtype=np.uint8)),
+        "white on black": ImageOps.invert(own),
+        "a smooth gradient, as in photographs": Image.linear_gradient("L"),
+    }
+    for what, picture in foreign.items():
+        body = compare(service, png(own), png(picture))
+        assert body["verdict"] == "undetermined", what
+        assert [(r["code"], r["side"]) for r in body["reasons"]] == [("outside_calibration", "b")], what  # type: ignore[attr-defined]
+
+
+def test_official_one_shot_runs_reach_96_percent_over_http(service: LiveService, omniglot: Path) -> None:
+    runs = read_runs(omniglot)
+    assert len(runs) == 20
+    hits = [one_shot_hits(embed(service, run.tests), embed(service, run.training), run.answer) for run in runs]
+    assert np.concatenate(hits).size == 400
+    assert np.concatenate(hits).mean() >= 0.96
+
+
+def test_claimed_rates_hold_on_test_identities_over_http(service: LiveService, omniglot: Path) -> None:
+    evaluation = read_drawings(omniglot, "evaluation")
+    in_runs = np.isin(evaluation.group, sorted(run_alphabets(read_runs(omniglot), evaluation)))
+    test = evaluation.select(in_runs & (evaluation.source <= 8))  # eight drawings of every character
+    vectors = embed(service, test.items)
+    scores = vectors @ vectors.T
+    same = test.identity[:, None] == test.identity[None, :]
+    hard = (test.group[:, None] == test.group[None, :]) & ~same
+    off = ~np.eye(len(scores), dtype=np.bool_)
+    for point in calibration().operating_points:
+        impostor = scores[hard] if point.impostor == "hard" else scores[~same]
+        assert (impostor >= point.threshold).mean() <= point.fmr.high, point.name
+        assert point.fnmr is not None
+        assert (scores[same & off] < point.threshold).mean() <= point.fnmr.high, point.name
+
+
+def test_own_items_are_seldom_refused_as_foreign(service: LiveService, omniglot: Path) -> None:
+    evaluation = read_drawings(omniglot, "evaluation")
+    items = evaluation.items[:: len(evaluation) // 128][:128]
+    inputs = [{"base64": base64.b64encode(item["bytes"]).decode()} for item in items]
+    pairs = [{"a": a, "b": b} for a, b in zip(inputs[:64], inputs[64:], strict=True)]
+    answer = httpx.post(service.url + "/compare/batch", json={"pairs": pairs}, timeout=60).json()
+    codes = [reason["code"] for result in answer["results"] for reason in result["reasons"]]
+    assert codes.count("outside_calibration") <= 0.05 * len(items)
