@@ -82,6 +82,9 @@ def explain(error: ValidationError) -> str:
 
 
 def unknown_variables(environment: Mapping[str, str] | Iterable[str]) -> list[str]:
-    """Return the variables with the service's prefix that name no setting: misspelt, or of another version."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    """Return the variables with the service's prefix that name no setting: misspelt, or of another version.
+
+    TWINSERVE_DATA belongs to the offline half.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {f"{PREFIX}DATA"}
     return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

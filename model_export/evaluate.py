@@ -35,7 +35,7 @@ def evaluate(folder: Path, recipe_path: Path, out: Path) -> None:
     populations = read_populations(recipe)
     test = embed_items(encoder, populations.test)
     scores = score_all_pairs(test, encoder.bundle.manifest.embedding.metric)
-    tables = test_tables(encoder, scores, populations.runs, recipe)
+    tables = result_tables(encoder, scores, populations.runs, recipe)
     calibration = encoder.bundle.calibration
     if calibration is not None:
         tables.append(("Operating points", point_rows(calibration)))
@@ -48,7 +48,7 @@ def evaluate(folder: Path, recipe_path: Path, out: Path) -> None:
     print(f"\nwrote {out / 'report.html'}")
 
 
-def test_tables(encoder: Encoder, scores: Scores, runs: Sequence[Run], recipe: Recipe) -> list[Table]:
+def result_tables(encoder: Encoder, scores: Scores, runs: Sequence[Run], recipe: Recipe) -> list[Table]:
     """Verification figures by impostor type, and the official one-shot score."""
     figures = compute_figures(scores, draws=recipe.calibration.draws, seed=recipe.seed)
     header = ("impostor", "unit pairs", "ROC AUC", "EER", *(f"FNMR at FMR {fmr:.0e}" for fmr in FMRS))

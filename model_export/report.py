@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from app.core.evidence import Calibration, fnmr_at
+from app.core.evidence import Calibration, GenuineScores, PairScores, fnmr_at
 from app.core.evidence.binning import histogram
 from model_export.measure import Scores
 
@@ -58,7 +58,8 @@ def draw_histogram(calibration: Calibration | None, test: Scores) -> bytes:
     """Shares of genuine and impostor scores of the test identities, with the default threshold, as PNG bytes."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     edges = np.linspace(min(float(one.score.min()) for one in test.impostors.values()), 1.0, 60)
-    for name, scores in {"genuine": test.genuine, **test.impostors}.items():
+    shown: dict[str, GenuineScores | PairScores] = {"genuine": test.genuine, **test.impostors}
+    for name, scores in shown.items():
         axes.stairs(histogram(scores, edges.tolist()), edges, label=name, fill=True, alpha=0.45)
     if calibration is not None and calibration.supported:
         impostor = calibration.default_impostor

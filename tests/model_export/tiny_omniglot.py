@@ -12,7 +12,7 @@ from PIL import Image
 
 from model_export.drawings import draw_character
 
-DRAWERS = 16
+DRAWERS = 18
 RECIPE = Path("recipes/glyphs.toml")
 
 
