@@ -14,9 +14,8 @@ DEV := .venv-dev
 BIN := $(DEV)/bin
 
 # Any other TWINSERVE_* setting passes on as it is: `make run TWINSERVE_PORT=9000`.
-TWINSERVE_DEFAULT_MODEL ?= glyphs
-TWINSERVE_DEVICE ?= $(DEVICE)
-export TWINSERVE_DEFAULT_MODEL TWINSERVE_DEVICE
+run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
+run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format lock glyphs clean

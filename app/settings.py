@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="bytes of a request's body, and of an item in it"
     )
-    max_items: int = Field(256, ge=1, le=65_536, description="inputs of one /embed, or pairs of one /compare/batch")
+    max_items: int = Field(256, ge=1, le=65_536, description="items of one request; a pair has two")
     max_pixels: int = Field(50_000_000, ge=1, description="pixels of one picture, told from its header before decoding")
     max_seconds: float = Field(600.0, gt=0, description="seconds of one recording or series")
     max_tokens: int = Field(8192, ge=1, description="tokens of one text, before any truncation that a caller asks for")

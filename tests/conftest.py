@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import write_tiny
+
+
+def pytest_configure() -> None:
+    """Forget the caller's settings of the service; only where the data sets lie is the tests' business."""
+    for name in [name for name in os.environ if name.startswith("TWINSERVE_") and name != "TWINSERVE_DATA"]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
