@@ -24,6 +24,7 @@ from app.core.evidence import (
     fit_applicability,
     verify,
 )
+from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
 from model_export.card import write_card
 from model_export.errors import CommandError
@@ -33,7 +34,6 @@ from model_export.populations import Populations, read_populations
 from model_export.recipe import Recipe, read_recipe
 from model_export.report import write_report
 
-GUARD_BAND_FLOOR = {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-3}
 GUARD_BAND_ITEMS = 300
 OTHER_THREADS = (2, 4)
 OUTSIDE_LEVEL = 0.005
@@ -78,7 +78,7 @@ def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, nu
         encoders,
         own.items.select(sample),
         bundle.manifest.embedding.metric,
-        GUARD_BAND_FLOOR[bundle.manifest.graph.precision],
+        GUARD_BAND_FLOORS[bundle.manifest.graph.precision],
     )
     print(f"guard band {band:.1e}")
     estimated = estimate(

@@ -5,6 +5,7 @@ The shapes of the answers are in answers.py.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -90,7 +91,8 @@ def explain(error: ValidationError) -> InvalidRequest:
         if len(str(last)) > MAX_ECHO:
             return InvalidRequest("a member with a very long name is not known here; remove it")
         return InvalidRequest(f"the member {last!r} is not known here; remove it", pointer=pointer(fault["loc"]))
-    said = fault["msg"].replace("Input should", "it should").replace("valid dictionary", "JSON object")
+    said = re.sub(r" or instance of \w+$", "", fault["msg"])  # a class of ours means nothing to a caller
+    said = said.replace("Input should", "it should").replace("valid dictionary", "JSON object")
     said = said.replace("valid list", "JSON array").replace("List should", "it should").replace("Dictionary", "it")
     where = f"{last!r} cannot be taken" if last != "" else "the body cannot be taken"
     return InvalidRequest(f"{where}: {said}", pointer=pointer(fault["loc"]))

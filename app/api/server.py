@@ -70,6 +70,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is over; what follows is the door's to bound."""
         self._in_head = False
+        self._stop_head_timer()  # at once: the same data may hold the whole request, after which a new head begins
         super().on_headers_complete()
         if self._server.should_exit:
             self.close_after_answer()

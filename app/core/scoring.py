@@ -21,6 +21,9 @@ Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
 _Real = npt.NDArray[Any]
 
+GUARD_BAND_FLOORS = {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-3}
+"""The least guard band of a graph, by its precision; measuring can only widen it."""
+
 _UNIT_ROUNDOFF = 2.0**-53
 _ROW_BLOCK = 256
 

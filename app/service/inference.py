@@ -7,13 +7,13 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from app.core.errors import Internal, TwinserveError
-from app.core.modalities.base import Prepared
+from app.core.errors import Internal, TooLarge, TwinserveError
+from app.core.modalities.base import Limits, Prepared
 from app.core.observe import Observer
 from app.runtime.registry import Model
 from app.service.items import Content
@@ -22,10 +22,17 @@ INLINE_BYTES = 16 * 1024
 INLINE_ITEMS = 2
 """Up to this many items of up to this size are prepared on the event loop, where the hand-over to a thread would cost
 more than the work. Larger ones would stall every other request (a 12-megapixel photograph takes tens of
-milliseconds), and so would many small ones in a row, whose pixels may be far more than their bytes suggest.
+milliseconds), and so would many small ones in a row.
+"""
+INLINE_LIMITS = Limits(max_body_bytes=INLINE_BYTES, max_pixels=256 * 256, max_seconds=10.0)
+"""Bytes alone do not bound the work: two kilobytes of WebP can hold fifty megapixels, which take seconds. An item that
+unpacks to more than this goes to a thread after all.
 """
 
 logger = logging.getLogger(__name__)
+
+_Timed = tuple[Prepared | TwinserveError, float]
+"""What preparing an item gives, and the seconds it took."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,24 +75,37 @@ async def encode(
 async def _prepare(
     model: Model, contents: Sequence[Content], observer: Observer, executor: Executor
 ) -> list[Prepared | TwinserveError]:
-    if len(contents) <= INLINE_ITEMS and all(content.size <= INLINE_BYTES for content in contents):
-        timed = [_prepare_one(model, content) for content in contents]
-    else:
-        loop = asyncio.get_running_loop()
-        timed = await asyncio.gather(
-            *(loop.run_in_executor(executor, _prepare_one, model, content) for content in contents)
+    small = len(contents) <= INLINE_ITEMS and all(content.size <= INLINE_BYTES for content in contents)
+    inline = [_prepare_inline(model, content) if small else None for content in contents]
+    loop = asyncio.get_running_loop()
+    threaded = iter(
+        await asyncio.gather(
+            *(
+                loop.run_in_executor(executor, _prepare_one, model, content, model.limits)
+                for content, done in zip(contents, inline, strict=True)
+                if done is None
+            )
         )
+    )
+    timed = [next(threaded) if done is None else done for done in inline]
     for _, seconds in timed:
         observer.prepared(model.key, seconds)
     return [outcome for outcome, _ in timed]
 
 
-def _prepare_one(model: Model, content: Content) -> tuple[Prepared | TwinserveError, float]:
+def _prepare_inline(model: Model, content: Content) -> _Timed | None:
+    """Prepare one item here and now; None where it unpacks to more than INLINE_LIMITS and is left to a thread."""
+    limits = Limits(*map(min, astuple(model.limits), astuple(INLINE_LIMITS)))
+    outcome, seconds = _prepare_one(model, content, limits)
+    return None if isinstance(outcome, TooLarge) else (outcome, seconds)
+
+
+def _prepare_one(model: Model, content: Content, limits: Limits) -> _Timed:
     """Decode and prepare one item, and the seconds it took. A failure is an outcome, so that its neighbours go on."""
     began = time.perf_counter()
     outcome: Prepared | TwinserveError
     try:
-        outcome = model.encoder.prepare(content.item, model.limits)
+        outcome = model.encoder.prepare(content.item, limits)
     except TwinserveError as error:
         outcome = error
     except Exception:

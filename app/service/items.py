@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import binascii
 import marshal
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -175,11 +174,7 @@ def _read_vector(value: Any, dimension: int) -> npt.NDArray[np.float32]:
     if len(value) != dimension:
         raise wrong_length
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
-        return np.array([_as_float(number) for number in value], dtype=np.float64).astype(np.float32)
-
-
-def _as_float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:  # an integer beyond float64
-        return math.inf
+        try:
+            return np.array(value, dtype=np.float64).astype(np.float32)
+        except OverflowError:  # an integer beyond float64
+            return np.full(dimension, np.inf, dtype=np.float32)

@@ -16,14 +16,11 @@ from app.core.bundle import Bundle
 from app.core.errors import InvalidRequest, TwinserveError
 from app.core.evidence import Choice, Judgement, Selectors, choose, is_outside, judge
 from app.core.observe import Observer
-from app.core.scoring import euclidean_distance, similarity
+from app.core.scoring import GUARD_BAND_FLOORS, euclidean_distance, similarity
 from app.runtime.registry import Model, Registry
 from app.service.describe import describe_model
 from app.service.inference import Encoded, encode
 from app.service.items import Content, Given, Key, RawItem, read_item
-
-GUARD_BAND_FLOORS = {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-3}
-"""The guard band of a bundle without evidence, by precision."""
 
 
 @dataclass(frozen=True, slots=True)

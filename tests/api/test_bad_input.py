@@ -125,6 +125,13 @@ ENVELOPES: dict[str, tuple[Any, str | None]] = {
 }
 
 
+async def test_error_of_a_bad_envelope_names_no_class_of_ours(client: httpx.AsyncClient) -> None:
+    cases: list[tuple[Any, str | None]] = [([1], None), ({"pairs": [1]}, "/pairs/0")]
+    for body, pointer in cases:
+        said = problem(await client.post("/compare/batch", json=body), 422, "invalid_request", pointer)["detail"]
+        assert said.endswith("it should be a JSON object")
+
+
 @pytest.mark.parametrize("name", ENVELOPES)
 async def test_bad_envelope_is_an_invalid_request_that_points_at_the_fault(
     client: httpx.AsyncClient, name: str

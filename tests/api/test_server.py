@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.api import server
-from tests.test_main import exchange, get, seated
+from tests.test_main import exchange, get, seated, until
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +39,27 @@ async def test_head_that_does_not_come_in_time_is_408(
     async with seated(uncalibrated_models) as seat:
         status, body, _ = await seat.ask("GET / HTT")
         assert (status, body["code"], body["retryable"]) == (408, "client_timeout", True)
+
+
+async def test_head_that_came_in_parts_does_not_end_its_connection_later(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived: list[server.Connection] = []
+    parse = server.Connection.data_received
+
+    def noting(connection: server.Connection, data: bytes) -> None:
+        parse(connection, data)
+        arrived.append(connection)
+
+    monkeypatch.setattr(server.Connection, "data_received", noting)
+    async with seated(uncalibrated_models) as seat:
+        client = seat.deal()
+        client.sendall(b"GET /health/live HT")
+        await until(lambda: arrived)
+        assert arrived[0]._head_timer is not None
+        assert (await seat.ask("TP/1.1\r\nhost: x\r\n\r\n", client))[0] == 200
+        assert arrived[0]._head_timer is None
+        client.close()
 
 
 async def test_connection_that_never_asks_is_closed_after_the_keep_alive_time(uncalibrated_models: Path) -> None:

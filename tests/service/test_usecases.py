@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.core.errors import Internal, InvalidRequest, Overloaded, TwinserveError, UnusableInput
+from app.core.errors import Internal, InvalidRequest, Overloaded, TooLarge, TwinserveError, UnusableInput
 from app.core.evidence import Selectors, fit_applicability
 from app.core.evidence.applicability import distances
 from app.core.modalities.base import Item, Limits, Prepared
@@ -79,6 +79,28 @@ async def test_small_items_of_one_pair_stay_on_the_loop_and_others_do_not(tiny: 
         assert executor.submitted == 2
         await service.embed(None, [picture(0), picture(1), picture(2)])
         assert executor.submitted == 5
+
+
+async def test_few_bytes_that_unpack_to_many_pixels_do_not_stay_on_the_loop(tiny: Registry) -> None:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((900, 900), Image.Resampling.NEAREST).save(buffer, "PNG")
+    assert len(buffer.getvalue()) <= INLINE_BYTES
+    vast = {"base64": b64(buffer.getvalue())}
+    recorder = Recorder()
+    with CountingExecutor(1) as executor:
+        service = Service(lambda: tiny, recorder, executor, today)
+        [result] = await service.compare(None, [(picture(0), vast)], NO, None)
+        assert isinstance(result, Comparison)
+        assert executor.submitted == 1
+        assert recorder.prepared_items == 2
+
+
+async def test_what_is_too_large_for_the_loop_and_the_model_is_refused_by_the_model(tiny: Registry) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (1001, 1000)).save(buffer, "PNG")  # LIMITS allow a million pixels
+    service = Service(lambda: tiny, NullObserver(), EXECUTOR, today)
+    with pytest.raises(TooLarge, match=r"1001 x 1000 pixels; at most 1000000 "):
+        await service.embed(None, [{"base64": b64(buffer.getvalue())}])
 
 
 async def test_large_preparation_does_not_stall_the_loop(tiny: Registry) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from app.core.errors import BundleRefused, InvalidRequest
 from app.core.modalities import create
 from app.core.modalities.base import Limits
+from app.core.modalities.image import modality
 from tests.core.modalities.pictures import (
     PARAMS,
     corner_levels,
@@ -103,6 +104,18 @@ def test_transparency_shows_the_background_and_not_the_hidden_colour(mode: str, 
     assert levels[0] == 0
     assert levels[1] == background
     assert levels[3] == pytest.approx(background * 127 / 255, abs=1)
+
+
+def test_transparency_is_laid_over_the_background_in_strips_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (41, 60, 4), dtype=np.uint8)
+    picture = encoded(Image.fromarray(levels), "PNG")
+    options = STORED | {"height": 41, "mode": "RGB", "background": 90}
+    whole = pixels(picture, **options)
+    for rows in (0, 1, 7, 40):
+        monkeypatch.setattr(modality, "STRIP_PIXELS", rows * 60)
+        np.testing.assert_array_equal(pixels(picture, **options), whole)
+    paper = Image.new("RGBA", (60, 41), (90, 90, 90, 255))
+    np.testing.assert_array_equal(whole, np.asarray(Image.alpha_composite(paper, Image.fromarray(levels)))[..., :3])
 
 
 @pytest.mark.parametrize("transparency", [1, b"\xff\x00"], ids=["one colour", "one alpha a colour"])

@@ -15,6 +15,10 @@ from app.core.modalities.base import Array, Item, Limits, Prepared, Window, stac
 from app.core.modalities.image.decoding import decode
 
 INPUT = "pixels"
+STRIP_PIXELS = 1 << 20
+"""Pillow keeps the interpreter lock while it composites, a second or more for the largest picture that is taken; every
+other request of the process would wait for it.
+"""
 
 
 class Params(BaseModel):
@@ -131,12 +135,19 @@ class ImageModality:
 def _flatten(picture: Image.Image, params: Params) -> Image.Image:
     """Bring any mode of at most 8 bits a channel to the declared one, transparency onto the background."""
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        canvas = Image.new("RGBA", picture.size, (params.background,) * 3 + (255,))
-        picture = Image.alpha_composite(canvas, picture).convert("RGB")
+        picture = _composite(picture.convert("RGBA"), params.background).convert("RGB")
     if picture.mode not in ("L", "RGB", "1"):
         picture = picture.convert("RGB")  # via RGB, so that CMYK, LAB and YCbCr give luma by the same formula
     return picture.convert(params.mode)
+
+
+def _composite(picture: Image.Image, grey: int) -> Image.Image:
+    """Lay an RGBA picture over an opaque grey, strip by strip."""
+    canvas = Image.new("RGBA", picture.size, (grey, grey, grey, 255))
+    rows = max(1, STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        canvas.alpha_composite(picture, (0, top), (0, top, picture.width, min(top + rows, picture.height)))
+    return canvas
 
 
 def _contain(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
