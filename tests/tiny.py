@@ -70,6 +70,7 @@ PARAMS: Mapping[str, Any] = {
     "background": 255,
     "orientation": "exif",
     "sixteen_bit": "divide_257",
+    "contrast": "none",
     "min_contrast": 16,
 }
 

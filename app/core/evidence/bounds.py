@@ -33,12 +33,11 @@ is missing from 7 % of samples of 25). With that tenth as wolves, misses reach 6
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
-from typing import Literal
 
 import numpy as np
 
 from app.core.evidence.binning import Float64
+from app.core.evidence.rates import round_rate
 from app.core.evidence.resampling import Resampled
 
 _LEVELS = (0.025, 0.975)
@@ -102,13 +101,6 @@ def _bound(point: Float64, draws: Float64, sample: Resampled) -> Bounded:
         np.array([round_rate(v, "up") for v in high]),
         floor,
     )
-
-
-def round_rate(rate: float, towards: Literal["nearest", "down", "up"]) -> float:
-    """Six significant digits; what has no more digits stays as it is, so that 3/300 is exactly 0.01."""
-    rounding = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}[towards]
-    # repr gives the shortest decimal of the float, so that a rate such as 0.01 is not rounded up to 0.0100001
-    return float(Context(prec=6, rounding=rounding).create_decimal(Decimal(repr(float(rate)))))
 
 
 def _above(bins: Float64) -> Float64:

@@ -14,7 +14,7 @@ import numpy as np
 from app.core.errors import InvalidRequest, OperatingPointUnavailable
 from app.core.evidence.calibration import Calibration, Ratio
 from app.core.evidence.curves import fmr_at, fnmr_at, highest_threshold, lowest_threshold
-from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate, float32
+from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate, float32, round_rate
 
 Source = Literal["default", "named", "max_fmr", "max_fmr_max_fnmr", "caller"]
 Status = Literal["released", "demonstration"]
@@ -218,8 +218,8 @@ def _shown(
     review = None
     if source == "max_fmr_max_fnmr" and fnmr is not None:
         review = {
-            "genuine": fnmr_at(fnmr, threshold).value - fnmr_at(fnmr, lower).value,
-            "impostor": fmr_at(fmr, lower).value - fmr_at(fmr, threshold).value,
+            "genuine": round_rate(fnmr_at(fnmr, threshold).value - fnmr_at(fnmr, lower).value, "nearest"),
+            "impostor": round_rate(fmr_at(fmr, lower).value - fmr_at(fmr, threshold).value, "nearest"),
         }
     return {
         "name": name,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -82,3 +83,10 @@ def float32(value: float) -> float:
     if not math.isfinite(rounded):
         raise ValueError("not a finite float32")
     return rounded
+
+
+def round_rate(rate: float, towards: Literal["nearest", "down", "up"]) -> float:
+    """Six significant digits; what has no more digits stays as it is, so that 3/300 is exactly 0.01."""
+    rounding = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}[towards]
+    # repr gives the shortest decimal of the float, so that a rate such as 0.01 is not rounded up to 0.0100001
+    return float(Context(prec=6, rounding=rounding).create_decimal(Decimal(repr(float(rate)))))

@@ -24,6 +24,7 @@ PARAMS: dict[str, Any] = {
     "background": 255,
     "orientation": "exif",
     "sixteen_bit": "divide_257",
+    "contrast": "none",
     "min_contrast": 16,
 }
 

@@ -275,6 +275,8 @@ def test_windows_share_one_bucket_and_stack_to_a_batch() -> None:
         ({"resample": "nearest"}, "resample"),
         ({"background": 256}, "background"),
         ({"min_contrast": 0}, "min_contrast"),
+        ({"contrast": "stretch"}, "contrast"),
+        ({"contrast": "paper", "mode": "RGB"}, "contrast"),
         ({"antialias": False, "resample": "lanczos"}, "resample"),
     ],
 )

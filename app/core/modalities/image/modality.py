@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import BundleRefused, InvalidRequest, UnusableInput
 from app.core.modalities.base import Array, Item, Limits, Prepared, Window, stack
+from app.core.modalities.image.contrast import whiten_paper
 from app.core.modalities.image.decoding import decode
 
 INPUT = "pixels"
@@ -39,6 +40,9 @@ class Params(BaseModel):
     sixteen_bit: Literal["divide_257"] = Field(
         description="65535 becomes 255, to the nearest; of 16-bit colour the high byte is kept, at most one level less"
     )
+    contrast: Literal["none", "paper"] = Field(
+        description="paper makes the paper white and the ink black before resizing, for mode L: see contrast.py"
+    )
     min_contrast: int = Field(
         ge=1,
         le=255,
@@ -56,6 +60,8 @@ def create(params: Mapping[str, Any], assets: Mapping[str, bytes]) -> ImageModal
         raise BundleRefused(f"modality.params.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if not checked.antialias and checked.resample not in ("bilinear", "bicubic"):
         raise BundleRefused("modality.params.resample: without antialias only bilinear and bicubic are defined")
+    if checked.contrast == "paper" and checked.mode != "L":
+        raise BundleRefused("modality.params.contrast: paper is defined for mode L only")
     return ImageModality(checked)
 
 
@@ -79,7 +85,10 @@ class ImageModality:
         if "bytes" not in item:
             raise InvalidRequest("this model takes a picture: send its bytes")
         picture, notices = decode(item["bytes"], limits, upright=self.params.orientation == "exif")
-        picture = self._resize(_flatten(picture, self.params))
+        picture = _flatten(picture, self.params)
+        if self.params.contrast == "paper":
+            picture = whiten_paper(picture, self.params.min_contrast)
+        picture = self._resize(picture)
         # Before padding, whose edge would lend contrast to a blank picture; by channel, since one colour is blank too.
         if int(np.ptp(np.asarray(picture), axis=(0, 1)).max()) < self.params.min_contrast:
             raise UnusableInput("the picture is blank: send one that shows something")
@@ -107,7 +116,7 @@ class ImageModality:
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """Square roots of the shares of dark, middle and light values, and the mean steps across and down: (5,).
 
-        Three bins only: finer ones would refuse a picture for its shade of ink.
+        Three bins only, so that small differences of shade do not count.
         """
         pixels = window[INPUT].astype(np.float32) / 255.0
         dark, light = float((pixels < 1 / 3).mean()), float((pixels >= 2 / 3).mean())
