@@ -44,9 +44,9 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-st
 	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
 
 lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
-	$(LOCK) pyproject.toml --extra train --extra dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
-	$(LOCK) pyproject.toml --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
+	$(LOCK) pyproject.toml --extra all --extra train --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra all --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
+	$(LOCK) pyproject.toml --extra all --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
 	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
 
 glyphs: $(DEV)/.project ## train models/glyphs anew from its recipe (needs the data set, about an hour on two cores)

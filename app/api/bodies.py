@@ -93,7 +93,9 @@ def parse_json(data: bytes) -> Any:
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:
         said = re.sub(r'^Detected duplicate key ".*" at', "a key is there twice at", str(error), flags=re.DOTALL)
-        raise InvalidRequest(f"the JSON cannot be read: {said}") from None
+        raise InvalidRequest(
+            f"the body is not valid JSON in UTF-8 without NaN, Infinity or equal keys: {said}"
+        ) from None
 
 
 async def _read_json(request: Request) -> Any:

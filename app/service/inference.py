@@ -15,6 +15,7 @@ import numpy.typing as npt
 from app.core.errors import Internal, TooLarge, TwinserveError
 from app.core.modalities.base import Limits, Prepared
 from app.core.observe import Observer
+from app.runtime.batcher import BULK_ABOVE
 from app.runtime.registry import Model
 from app.service.items import Content
 
@@ -77,20 +78,21 @@ async def _prepare(
 ) -> list[Prepared | TwinserveError]:
     small = len(contents) <= INLINE_ITEMS and all(content.size <= INLINE_BYTES for content in contents)
     inline = [_prepare_inline(model, content) if small else None for content in contents]
-    loop = asyncio.get_running_loop()
-    threaded = iter(
-        await asyncio.gather(
-            *(
-                loop.run_in_executor(executor, _prepare_one, model, content, model.limits)
-                for content, done in zip(contents, inline, strict=True)
-                if done is None
-            )
-        )
-    )
+    left = [content for content, done in zip(contents, inline, strict=True) if done is None]
+    threaded = iter(await _prepare_in_threads(model, left, executor))
     timed = [next(threaded) if done is None else done for done in inline]
     for _, seconds in timed:
         observer.prepared(model.key, seconds)
     return [outcome for outcome, _ in timed]
+
+
+async def _prepare_in_threads(model: Model, contents: Sequence[Content], executor: Executor) -> list[_Timed]:
+    """Prepare items in threads: side by side, or one after another where they are bulk, so that a single compare waits
+    for one of a bulk request's items at the most, not for all of them.
+    """
+    loop = asyncio.get_running_loop()
+    runs = (loop.run_in_executor(executor, _prepare_one, model, content, model.limits) for content in contents)
+    return [await run for run in runs] if len(contents) > BULK_ABOVE else await asyncio.gather(*runs)
 
 
 def _prepare_inline(model: Model, content: Content) -> _Timed | None:

@@ -22,6 +22,11 @@ from app.service.describe import describe_model
 from app.service.inference import Encoded, encode
 from app.service.items import Content, Given, Key, RawItem, read_item
 
+INPUT_UNSEEN = "input_unseen"
+"""Notice of a side that came as an embedding: whether its input was like those measured, only /embed could say."""
+OUTSIDE = "outside_calibration"
+"""Notice of an input that /compare would give no verdict for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -53,10 +58,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
-    """One distinct item of a request, embedded."""
+    """One distinct item of a request, embedded, and the codes of what its user must know of it."""
 
     encoded: Encoded
     outside: bool
+    notices: tuple[str, ...]
 
 
 _Read = Content | Given | TwinserveError
@@ -99,8 +105,10 @@ class Service:
             outcome = outcomes[content.key]
             if isinstance(outcome, TwinserveError):
                 raise outcome.at(f"/inputs/{index}")
+            side = self._place(outcome, served)
+            codes = (*side.notices, OUTSIDE) if side.outside else side.notices
             rows.append(outcome.vector)
-            notices += [Notice(code, f"/inputs/{index}") for code in outcome.notices]
+            notices += [Notice(code, f"/inputs/{index}") for code in codes]
         return Embedded(np.stack(rows), served.bundle, tuple(notices))
 
     async def compare(
@@ -123,7 +131,10 @@ class Service:
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         outcomes = await self._encode(served, [item for item in items if isinstance(item, Content)])
         outcomes |= {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
-        sides = {key: self._place(outcome, served) for key, outcome in outcomes.items()}
+        sides = {
+            key: outcome if isinstance(outcome, TwinserveError) else self._place(outcome, served)
+            for key, outcome in outcomes.items()
+        }
         return [self._judge(pair, sides, served, choice, prior) for pair in read]
 
     def models(self) -> list[dict[str, Any]]:
@@ -146,17 +157,17 @@ class Service:
         outcomes = await encode(model, list(distinct.values()), self._observer, self._executor)
         return dict(zip(distinct, outcomes, strict=True))
 
-    def _place(self, outcome: Encoded | TwinserveError, model: Model) -> _Side | TwinserveError:
-        if isinstance(outcome, TwinserveError):
-            return outcome
+    def _place(self, outcome: Encoded, model: Model) -> _Side:
         calibration = model.bundle.calibration
         if calibration is None:
-            return _Side(outcome, outside=False)
+            return _Side(outcome, False, outcome.notices)
         outside = is_outside(calibration.applicability, outcome.vector)
-        if calibration.input_applicability is not None and outcome.prepared is not None:
-            summary = model.encoder.summarize(outcome.prepared)
-            outside = outside or is_outside(calibration.input_applicability, summary)
-        return _Side(outcome, outside)
+        if calibration.input_applicability is None:
+            return _Side(outcome, outside, outcome.notices)
+        if outcome.prepared is None:
+            return _Side(outcome, outside, (INPUT_UNSEEN,))
+        summary = model.encoder.summarize(outcome.prepared)
+        return _Side(outcome, outside or is_outside(calibration.input_applicability, summary), outcome.notices)
 
     def _judge(
         self,
@@ -187,6 +198,6 @@ class Service:
         )
         self._observer.verdict(model.key, choice.label, judgement.verdict)
         notices = tuple(
-            Notice(code, f"/{name}") for name, side in zip("ab", placed, strict=True) for code in side.encoded.notices
+            Notice(code, f"/{name}") for name, side in zip("ab", placed, strict=True) for code in side.notices
         )
         return Comparison(judgement, score, euclidean_distance(left, right), model.bundle, notices)

@@ -144,8 +144,8 @@ class Fleet:
                 keeper.cancel()  # it waits to start the next one
             elif worker.state == "starting":
                 worker.kill()  # it has no connections yet
-            elif worker.state != "leaving":
-                worker.tell(Drain())
+            else:
+                worker.tell(Drain())  # who is leaving too: one that no bundle was left for was not told before
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=timeout_s + DEAD_ON_ARRIVAL_S)
         self.kill()

@@ -273,6 +273,13 @@ async def test_input_unlike_those_measured_is_refused_though_its_embedding_is_or
     assert isinstance(other, Comparison)
     assert ("outside_calibration", "a") in [(reason.code, reason.side) for reason in other.judgement.reasons]
 
+    embedded = await service.embed(None, [picture(0, 0), foreign])
+    assert [(notice.code, notice.pointer) for notice in embedded.notices] == [("outside_calibration", "/inputs/1")]
+    given = {"embedding": embedded.vectors[1].astype(float).tolist(), "fingerprint": bundle.fingerprint}
+    [unseen] = await service.compare(None, [(given, picture(0, 1))], NO, None)
+    assert isinstance(unseen, Comparison)
+    assert [(notice.code, notice.pointer) for notice in unseen.notices] == [("input_unseen", "/a")]
+
 
 async def test_evidence_out_of_date_says_so(tiny: Registry) -> None:
     service = Service(lambda: tiny, NullObserver(), EXECUTOR, lambda: today() + timedelta(days=4000))

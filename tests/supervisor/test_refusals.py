@@ -99,6 +99,12 @@ def test_golden_vectors_of_the_default_not_reproduced_is_exit_3(tmp_path: Path) 
     assert not service.said("ready on")
 
 
+def test_service_that_no_model_is_left_for_ends_at_once_not_after_its_drain(tmp_path: Path) -> None:
+    write_other_golden(tmp_path, "other")
+    with live_service(tmp_path, workers=2, drain_ms=600_000) as service:
+        assert service.wait_exit() == 3
+
+
 def test_device_that_is_not_obtained_is_exit_2(uncalibrated_models: Path) -> None:
     with live_service(uncalibrated_models, device="cuda") as service:
         assert service.wait_exit() == 2

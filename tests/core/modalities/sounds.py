@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile  # type: ignore[import-untyped]
+import soundfile
 
 from app.core.modalities.audio import AudioModality, create
 from app.core.modalities.base import Limits, Prepared

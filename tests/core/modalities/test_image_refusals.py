@@ -217,3 +217,17 @@ def test_one_caller_never_changes_how_the_process_warns() -> None:
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
+
+
+def test_png_with_any_changed_byte_is_refused_or_shows_the_same_picture() -> None:
+    data = encoded(noise(40, 30), "PNG")
+    whole = pixels(data)
+    refused = 0
+    for place in range(8, len(data), 5):
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        try:
+            assert np.array_equal(pixels(bytes(damaged)), whole), place
+        except (UnusableInput, TooLarge):
+            refused += 1
+    assert refused > len(range(8, len(data), 5)) * 0.9
