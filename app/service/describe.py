@@ -15,7 +15,8 @@ GOLDEN_SELF = "preparation unverified"
 def describe_model(model: Model) -> dict[str, Any]:
     """What the model is, what it takes, what its evidence supports, and what runs it."""
     manifest, calibration = model.bundle.manifest, model.bundle.calibration
-    points = describe_points(calibration)
+    # A demonstration's points cannot be asked for, so they are not offered.
+    points = describe_points(calibration) if manifest.status == "released" else []
     source = model.bundle.golden.source
     return {
         "name": manifest.name,

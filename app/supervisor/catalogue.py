@@ -42,6 +42,12 @@ class Catalogue:
             return f"{len(self.refused)} refused, and TWINSERVE_STRICT_MODELS is set"
         return None
 
+    def dangling(self) -> dict[str, str]:
+        """Aliases that mean nothing that was found, refused or not: alias -> target."""
+        keys = {bundle.key for bundle in self.bundles} | set(self.refused)
+        known = keys | {key.partition("@")[0] for key in keys}
+        return {alias: target for alias, target in self.aliases.items() if target not in known}
+
     def readiness(self, serving: Iterable[str], *, workers_ready: int, stopping: bool) -> Readiness:
         """Return the one truth that every worker answers from; `serving` are the keys that a ready worker serves."""
         waiting = "the service is stopping" if stopping else "loading"

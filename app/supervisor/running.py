@@ -66,6 +66,8 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             return NO_MODELS
         for key, reason in catalogue.refused.items():
             say(f"refused {key}: {reason}")
+        for alias, meant in catalogue.dangling().items():
+            say(f"warning: alias {alias} means {meant}, which is not there")
         if fault := catalogue.fault(strict=settings.strict_models):
             say(f"{fault} (models are looked for in {settings.models})")
             return NO_MODELS

@@ -56,3 +56,11 @@ async def test_head_is_answered_where_get_is(client: httpx.AsyncClient) -> None:
 async def test_metrics_with_a_port_of_their_own_are_not_found_here(registry: Registry) -> None:
     async with client_of(make_app(registry, metrics=None)) as client:
         problem(await client.get("/metrics"), 404, "not_found")
+
+
+async def test_demonstration_offers_no_operating_point_that_it_would_refuse(client: httpx.AsyncClient) -> None:
+    entry = (await client.get("/models/trial")).json()
+    assert entry["status"] == "demonstration"
+    assert entry["calibration"] is not None
+    assert entry["operating_points"] == []
+    assert entry["default_operating_point"] is None

@@ -88,3 +88,8 @@ def test_readiness_names_every_bundle_and_why_it_is_not_served(models: Path) -> 
 
 def test_catalogue_of_a_worker_holds_only_what_is_left() -> None:
     assert Catalogue((), {"a@1.0.0": "x"}).without({"b@1.0.0": "y"}).refused == {"a@1.0.0": "x", "b@1.0.0": "y"}
+
+
+def test_alias_of_nothing_is_told_and_others_are_not(models: Path) -> None:
+    (models / "aliases.toml").write_text('best = "alpha"\nlast = "beta@2.0.0"\nlost = "gamma"\nold = "alpha@0.9.0"\n')
+    assert read_catalogue(models, None).dangling() == {"lost": "gamma", "old": "alpha@0.9.0"}
