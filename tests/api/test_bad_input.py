@@ -1,4 +1,7 @@
-"""Every bad input gets its code, a pointer and a sentence; the service goes on and neighbours are unharmed."""
+"""Every bad input gets its code, a pointer and a sentence; the service goes on and neighbours are unharmed.
+
+One long file: it is a table of inputs, read best as a whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A bundle is published whole or not at all, and one that is not as it was published is refused in one clear line."""
+"""A bundle is published whole or not at all, and one that is not as it was published is refused in one clear line.
+
+One long file: a rule of refusal is a test of a few lines, and they share the ways to spoil a bundle.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The engine's promises, on an executor and a clock that the test drives by hand: nothing here sleeps."""
+"""The engine's promises, on an executor and a clock that the test drives by hand: nothing here sleeps.
+
+One long file, because all of its tests drive that one executor and clock.
+"""
 
 from __future__ import annotations
 

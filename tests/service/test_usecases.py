@@ -1,4 +1,7 @@
-"""The use cases over real models: what is embedded once, where work is done, which errors are whose."""
+"""The use cases over real models: what is embedded once, where work is done, which errors are whose.
+
+A little long, since all of its cases share the real models made once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the image modality does to sound pictures: formats, modes, orientation, geometry."""
+"""What the image modality does to sound pictures: formats, modes, orientation, geometry.
+
+A little long, since each picture format and mode has its case.
+"""
 
 from __future__ import annotations
 
