@@ -13,16 +13,14 @@ from app.core.evidence import Rate
 from app.core.modalities.base import Limits
 from app.core.scoring import similarity_matrix
 from app.runtime.encoder import Encoder
-from model_export.card import Row, markdown_table, point_rows, show
+from model_export.card import markdown_table, point_rows, show
 from model_export.datasets.omniglot import Run
 from model_export.figures import FMRS, compute_figures
 from model_export.measure import Scores, embed_items, score_all_pairs
 from model_export.oneshot import hits_of_scores
 from model_export.populations import read_populations
 from model_export.recipe import Recipe, read_recipe
-from model_export.report import write_report
-
-Table = tuple[str, Sequence[Row]]
+from model_export.report import Table, write_report
 
 
 def evaluate(folder: Path, recipe_path: Path, out: Path) -> None:
@@ -41,7 +39,7 @@ def evaluate(folder: Path, recipe_path: Path, out: Path) -> None:
         tables.append(("Operating points", point_rows(calibration)))
     for heading, table in tables:
         print("\n".join([f"\n{heading}\n", *markdown_table(table)]))
-    documents = write_report(f"{encoder.bundle.key}", tables, calibration, scores)
+    documents = write_report(encoder.bundle.key, tables, calibration, scores)
     out.mkdir(parents=True, exist_ok=True)
     for name, data in documents.items():
         (out / name).write_bytes(data)

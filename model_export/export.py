@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,7 @@ def export(run: Path, models: Path) -> Path:
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     golden = Golden(tuple(items), framework, framework, TOLERANCE, "training framework")
     served = _check_parity(Encoder(seal(draft, graph=graph, golden=golden), device="cpu", threads=1), encoder)
-    golden = Golden(golden.items, framework, served, TOLERANCE, golden.source)
-    bundle = seal(draft, graph=graph, golden=golden)
+    bundle = seal(draft, graph=graph, golden=replace(golden, served=served))
     return write_bundle(models, bundle, {"MODEL_CARD.md": write_card(draft, None, "", [])})
 
 
@@ -114,7 +114,7 @@ def to_onnx(encoder: ConvolutionalEncoder) -> bytes:
 
 def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     """Remove what tells of the machine that exported: source paths, scopes, stack traces."""
-    for part in (model, model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info):
+    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
     for value in (*model.graph.input, *model.graph.output):

@@ -87,15 +87,15 @@ def _group_of(unit: npt.NDArray[np.int64], group: npt.NDArray[np.int64], count: 
     return result
 
 
-def guard_band(bundle_encoders: Sequence[Encoder], items: LabelledItems, metric: Metric, floor: float) -> float:
+def guard_band(encoders: Sequence[Encoder], items: LabelledItems, metric: Metric, floor: float) -> float:
     """max(floor, 4 x the largest score difference over encoders (threads, providers) and batch sizes).
 
-    `items`: a few hundred are enough; each is compared with the next, embedded alone and in batches of every size.
+    `items`: a few hundred are enough; all are compared with all, embedded alone and in batches of several sizes.
     """
-    prepared = [bundle_encoders[0].prepare(item, Limits()) for item in items.items]
+    prepared = [encoders[0].prepare(item, Limits()) for item in items.items]
     windows = [one.windows[0] for one in prepared]
     seen = []
-    for encoder in bundle_encoders:
+    for encoder in encoders:
         for size in (1, 2, 3, 8, 32, len(windows)):
             rows = np.concatenate([encoder.encode(windows[at : at + size]) for at in range(0, len(windows), size)])
             seen.append(similarity_matrix(rows, rows, metric))

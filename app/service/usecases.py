@@ -99,15 +99,14 @@ class Service:
             except TwinserveError as error:
                 raise error.at(f"/inputs/{index}") from None
             contents.append(item)
-        outcomes = await self._encode(served, contents)
+        sides = self._place_all(await self._encode(served, contents), served)
         rows, notices = [], []
         for index, content in enumerate(contents):
-            outcome = outcomes[content.key]
-            if isinstance(outcome, TwinserveError):
-                raise outcome.at(f"/inputs/{index}")
-            side = self._place(outcome, served)
+            side = sides[content.key]
+            if isinstance(side, TwinserveError):
+                raise side.at(f"/inputs/{index}")
             codes = (*side.notices, OUTSIDE) if side.outside else side.notices
-            rows.append(outcome.vector)
+            rows.append(side.encoded.vector)
             notices += [Notice(code, f"/inputs/{index}") for code in codes]
         return Embedded(np.stack(rows), served.bundle, tuple(notices))
 
@@ -131,10 +130,7 @@ class Service:
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         outcomes = await self._encode(served, [item for item in items if isinstance(item, Content)])
         outcomes |= {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
-        sides = {
-            key: outcome if isinstance(outcome, TwinserveError) else self._place(outcome, served)
-            for key, outcome in outcomes.items()
-        }
+        sides = self._place_all(outcomes, served)
         return [self._judge(pair, sides, served, choice, prior) for pair in read]
 
     def models(self) -> list[dict[str, Any]]:
@@ -156,6 +152,15 @@ class Service:
         distinct = {content.key: content for content in contents}
         outcomes = await encode(model, list(distinct.values()), self._observer, self._executor)
         return dict(zip(distinct, outcomes, strict=True))
+
+    def _place_all(
+        self, outcomes: Mapping[Key, Encoded | TwinserveError], model: Model
+    ) -> dict[Key, _Side | TwinserveError]:
+        """Look once at each distinct item, however often the request has it."""
+        return {
+            key: outcome if isinstance(outcome, TwinserveError) else self._place(outcome, model)
+            for key, outcome in outcomes.items()
+        }
 
     def _place(self, outcome: Encoded, model: Model) -> _Side:
         calibration = model.bundle.calibration
