@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.core.errors import TwinserveError
 from model_export.errors import CommandError
+
+if TYPE_CHECKING:
+    from model_export.importing.declaring import Declared
+
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,18 +51,101 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="folder of bundles")
     command.set_defaults(run=_export)
 
-    command = commands.add_parser("calibrate", help="measure a bundle and write its next version with the evidence")
+    _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
+    _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
+    _add_measurements(commands)
+    _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
+    return parser
+
+
+def _add_calibrate(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path)
-    command.add_argument("--recipe", type=Path, required=True, help="names the data, its units and its impostors")
+    _add_data(command)
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
+    own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
+    own.add_argument("--population", metavar="WORDS", help="what was measured; the table's name when left out")
+    own.add_argument("--unit", metavar="WORD", help="what is counted, as in 'customer'")
+    own.add_argument("--valid-for-days", type=int, metavar="N", help="how long the evidence holds (730)")
+    own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
     command.set_defaults(run=_calibrate)
 
-    command = commands.add_parser("evaluate", help="print and draw what a bundle does on its test identities")
-    command.add_argument("bundle", type=Path)
-    command.add_argument("--recipe", type=Path, required=True)
-    command.add_argument("--out", type=Path, required=True, help="folder for report.html and its pictures")
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("bundle", type=Path, nargs="?")
+    command.add_argument("--url", help="a running service instead of a bundle, as http://localhost:8000")
+    command.add_argument("--model", metavar="NAME", help="with --url: which of its models")
+    _add_data(command)
+    command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)
-    return parser
+
+
+def _add_measurements(commands: _Commands) -> None:
+    """What docs/results.md is made with, beside `evaluate`."""
+    floors = ("characters", "pixels", "euclidean", "dtw", "beat", "spectrum")
+
+    command = commands.add_parser("floor", help="print what a comparison without learning does on the same items")
+    command.add_argument("name", choices=floors, help="see model_export/floors.py")
+    _add_data(command)
+    command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
+    command.set_defaults(run=_floor)
+
+    command = commands.add_parser("nearest", help="print 1-nearest-neighbour accuracy on a set's official parts")
+    subject = command.add_mutually_exclusive_group(required=True)
+    subject.add_argument("bundle", type=Path, nargs="?")
+    subject.add_argument("--floor", choices=floors)
+    command.add_argument("--recipe", type=Path, required=True, help="names the data")
+    command.set_defaults(run=_nearest)
+
+    command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of the tables and their items")
+    command.set_defaults(run=_own_pairs)
+
+    command = commands.add_parser("leave-one-out", help="train once for each speaker left out, and print what it does")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of run folders")
+    command.set_defaults(run=_leave_one_out)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    data = command.add_mutually_exclusive_group(required=True)
+    data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
+    data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    sources = command.add_subparsers(dest="source", required=True)
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--out", type=Path, default=Path("models"), help="folder of bundles (models)")
+    declared = argparse.ArgumentParser(add_help=False, parents=[common])
+    declared.add_argument("--name", help="the bundle's name; from the source where left out")
+    declared.add_argument("--version", default="1.0.0", help="the bundle's version (1.0.0)")
+    declared.add_argument("--match-means", help="what two matching items have in common")
+    declared.add_argument("--not", dest="not_", help="what a match does not mean")
+    declared.add_argument("--intended-use")
+    declared.add_argument("--weights-licence", help="README.md's where left out and stated there")
+    declared.add_argument("--data-licence", help="licence of the data that the weights were trained on")
+
+    source = sources.add_parser("sentence-transformers", parents=[declared], help="a directory of that library")
+    source.add_argument("path", metavar="DIR_OR_NAME")
+    source.add_argument("--metric", choices=("cosine", "euclidean"), help="where the model's own is neither")
+    source.add_argument(
+        "--window-overlap", type=int, metavar="TOKENS", help="cut long texts into windows that share so many tokens"
+    )
+    source.set_defaults(run=_import_sentence_encoder)
+
+    source = sources.add_parser("onnx", parents=[common], help="an ONNX file, and a spec that says what it takes")
+    source.add_argument("path", type=Path, metavar="FILE")
+    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md")
+    source.set_defaults(run=_import_onnx)
+
+    source = sources.add_parser("timm", parents=[declared], help="a backbone of timm, where that is installed")
+    source.add_argument("path", metavar="NAME")
+    source.add_argument(
+        "--pretrained", nargs="?", const=True, metavar="FILE", help="timm's own weights, or those in a file"
+    )
+    source.set_defaults(run=_import_timm)
 
 
 # Each command imports its own libraries: evaluating needs no torch, and help needs nothing.
@@ -74,15 +164,93 @@ def _export(chosen: argparse.Namespace) -> None:
 
 
 def _calibrate(chosen: argparse.Namespace) -> None:
-    from model_export.calibrate import calibrate
+    from model_export.calibrate import calibrate_pairs, calibrate_recipe
+    from model_export.pairs import Words
 
-    print(f"wrote {calibrate(chosen.bundle, chosen.recipe, chosen.out or chosen.bundle.resolve().parents[1])}")
+    models = chosen.out or chosen.bundle.resolve().parents[1]
+    given = {name: getattr(chosen, name) for name in ("population", "unit", "valid_for_days")}
+    words = {name: value for name, value in given.items() if value is not None}
+    if chosen.recipe is None:
+        written = calibrate_pairs(chosen.bundle, chosen.pairs, models, Words(**words, impostors=chosen.impostor or ()))
+    elif words or chosen.impostor:
+        raise CommandError("--population, --unit, --valid-for-days and --impostor go with --pairs; a recipe says them")
+    else:
+        written = calibrate_recipe(chosen.bundle, chosen.recipe, models)
+    print(f"wrote {written}")
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    from model_export.evaluate import evaluate
+    from model_export.evaluate import evaluate_pairs, evaluate_recipe
+    from model_export.subjects import LocalSubject, RemoteSubject, Subject
 
-    evaluate(chosen.bundle, chosen.recipe, chosen.out)
+    if (chosen.bundle is None) == (chosen.url is None) or (chosen.url is None) != (chosen.model is None):
+        raise CommandError("give a bundle, or --url with --model")
+    subject: Subject = RemoteSubject(chosen.url, chosen.model) if chosen.url else LocalSubject(chosen.bundle)
+    if chosen.recipe is None:
+        evaluate_pairs(subject, chosen.pairs, chosen.out)
+    else:
+        evaluate_recipe(subject, chosen.recipe, chosen.out)
+
+
+def _floor(chosen: argparse.Namespace) -> None:
+    from model_export.floors import measure_floor
+
+    measure_floor(chosen.name, chosen.recipe, chosen.pairs, chosen.out)
+
+
+def _nearest(chosen: argparse.Namespace) -> None:
+    from model_export.floors import Floor
+    from model_export.nearest import measure_nearest
+    from model_export.recipe import read_recipe
+    from model_export.subjects import LocalSubject
+
+    recipe = read_recipe(chosen.recipe)
+    measure_nearest(Floor(chosen.floor, recipe) if chosen.floor else LocalSubject(chosen.bundle), recipe)
+
+
+def _own_pairs(chosen: argparse.Namespace) -> None:
+    from model_export.own_pairs import write_own_pairs
+
+    write_own_pairs(chosen.recipe, chosen.out)
+
+
+def _leave_one_out(chosen: argparse.Namespace) -> None:
+    from model_export.leave_one_out import leave_one_out
+
+    leave_one_out(chosen.recipe, chosen.out)
+
+
+def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
+    try:
+        from model_export.importing.sentence_encoders import Choices, import_sentence_encoder
+    except ModuleNotFoundError as error:
+        raise CommandError(f"needs the package {error.name!r}: install twinserve[import]") from error
+
+    choices = Choices(metric=chosen.metric, window_overlap=chosen.window_overlap)
+    _tell(import_sentence_encoder(chosen.path, chosen.out, _declared(chosen), choices))
+
+
+def _import_onnx(chosen: argparse.Namespace) -> None:
+    from model_export.importing.onnx_files import import_onnx
+
+    _tell(import_onnx(chosen.path, chosen.spec, chosen.out))
+
+
+def _import_timm(chosen: argparse.Namespace) -> None:
+    from model_export.importing.timm_backbones import import_timm
+
+    _tell(import_timm(chosen.path, chosen.pretrained, chosen.out, _declared(chosen)))
+
+
+def _declared(chosen: argparse.Namespace) -> Declared:
+    from model_export.importing.declaring import Declared
+
+    return Declared(**{field.name: getattr(chosen, field.name) for field in fields(Declared)})
+
+
+def _tell(folder: Path) -> None:
+    print(f"wrote {folder}; its verdicts are undetermined, reason uncalibrated, until it is calibrated:")
+    print(f"  python -m model_export calibrate {folder} --pairs FILE")
 
 
 if __name__ == "__main__":

@@ -1,118 +1,205 @@
-"""`calibrate BUNDLE`: measure what a bundle may claim, and publish it as the next version with that evidence.
+"""`calibrate BUNDLE (--recipe RECIPE | --pairs FILE)`: measure what a bundle may claim, and publish it as the next
+version with that evidence.
 
-Thresholds are chosen on calibration identities and verified on test identities. Where the two disagree beyond both
-intervals, nothing is published.
+Thresholds are chosen on calibration units and verified on test units; where units are few, on one pool and by
+cross-fitting inside it. Where the two disagree beyond both intervals, nothing is published.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from app.core.bundle import read_bundle, seal, write_bundle
+from app.core.bundle import seal, write_bundle
 from app.core.evidence import (
     Applicability,
     Calibration,
     Counts,
     MeasuredWith,
+    cross_fit,
     disagreements,
     estimate,
     fit_applicability,
     verify,
 )
+from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
 from model_export.card import write_card
+from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import result_tables
-from model_export.measure import Embedded, Scores, embed_items, guard_band, score_all_pairs
-from model_export.populations import Populations, read_populations
-from model_export.recipe import Recipe, read_recipe
-from model_export.report import write_report
+from model_export.evaluate import PAIR_DRAWS, PAIR_SEED, recipe_tables
+from model_export.measure import Embeddings, guard_band, keep_labelled, sample_for_band
+from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
+from model_export.populations import read_splits
+from model_export.recipe import read_recipe
+from model_export.report import Table, write_report
+from model_export.subjects import LocalSubject
+from model_export.tables import verification_table
 
 GUARD_BAND_ITEMS = 300
 OTHER_THREADS = (2, 4)
-OUTSIDE_LEVEL = 0.005
-"""Share of own items that each of the two applicability models may refuse; together 1 %."""
+OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
+"""Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
+FOLDS = 9
 
 
-def calibrate(folder: Path, recipe_path: Path, models: Path) -> Path:
-    """Write the bundle in `folder` with fresh evidence as its next patch version below `models`; returns its folder.
+@dataclass(frozen=True)
+class Study:
+    """What is measured, in the words of the evidence, and how."""
 
-    Raises CommandError where calibration and verification disagree, BundleRefused for a bundle that is not servable.
+    population: str
+    unit: str
+    impostors: Mapping[str, str]
+    source: Literal["shipped", "yours"]
+    valid_for_days: int
+    draws: int
+    seed: int
+    folds: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was measured: items with the unit and the group of each, int64 (items,), their rows, and their scores.
+
+    group is None where items come in no groups.
+    """
+
+    items: Sequence[Item]
+    unit: npt.NDArray[np.int64]
+    group: npt.NDArray[np.int64] | None
+    rows: Embeddings
+    scores: Scores
+
+
+def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
+    """Write the bundle in `folder` with fresh evidence as its next version below `models`; returns its folder.
+
+    Raises CommandError where calibration and verification disagree or the data cannot be evidence, BundleRefused for a
+    bundle that is not servable.
     """
     recipe = read_recipe(recipe_path)
-    bundle = read_bundle(folder)
-    encoder = Encoder(bundle, device="cpu", threads=1)
-    metric = bundle.manifest.embedding.metric
-    populations = read_populations(recipe)
-    print(f"embedding {len(populations.calibration)} calibration and {len(populations.test)} test items")
-    own, test = embed_items(encoder, populations.calibration), embed_items(encoder, populations.test)
-    own_scores, test_scores = score_all_pairs(own, metric), score_all_pairs(test, metric)
-    calibration = _measure(recipe, encoder, own, own_scores, _next_patch(bundle.version))
-    calibration = verify(
-        calibration,
-        test_scores.units,
-        test_scores.genuine,
-        test_scores.impostors,
-        population=populations.test_population,
+    subject = LocalSubject(folder)
+    chosen, splits = recipe.calibration, read_splits(recipe)
+    trained_with = subject.encoder.bundle.manifest.training.recipe
+    study = Study(
+        population=chosen.population,
+        unit=chosen.unit,
+        impostors={"random": chosen.random, **({} if chosen.hard is None else {"hard": chosen.hard})},
+        source="shipped" if trained_with == recipe_path.name else "yours",
+        valid_for_days=chosen.valid_for_days,
+        draws=chosen.draws,
         seed=recipe.seed,
-        draws=recipe.calibration.draws,
+        folds=chosen.folds,
     )
-    if broken := disagreements(calibration):
-        raise CommandError(f"calibration and test disagree, so nothing is published: {'; '.join(broken)}")
-    return _publish(models, encoder, calibration, test_scores=test_scores, populations=populations, recipe=recipe)
+    own = keep_labelled(splits.calibration, subject.embed(splits.calibration.items))
+    scores = score_all_pairs(own, subject.metric, chosen, seed=recipe.seed)
+    sample = Sample(own.items.items, own.items.unit, own.items.group, own.rows, scores)
+    number = _next_version(subject, models)
+    calibration = _measure(study, subject.encoder, sample, number)
+    if splits.test is None:
+        tested = scores
+        calibration, protocol = _cross_fit(study, calibration, scores, splits.test_population)
+    else:
+        test = keep_labelled(splits.test, subject.embed(splits.test.items))
+        tested = score_all_pairs(test, subject.metric, chosen, seed=recipe.seed)
+        calibration = verify(
+            calibration,
+            tested.units,
+            tested.genuine,
+            tested.impostors,
+            population=splits.test_population,
+            seed=study.seed,
+            draws=study.draws,
+        )
+        protocol = f"verified on other identities: {splits.test_population}"
+    tables = recipe_tables(subject, tested, splits, recipe)
+    return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=tested)
 
 
-def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, number: str) -> Calibration:
+def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Path:
+    """The same on a table of labelled pairs, which is one pool: verified by cross-fitting. Errors as above."""
+    subject = LocalSubject(folder)
+    table = read_pairs(pairs, subject.form)
+    study = Study(
+        population=words.population or f"labelled pairs of {pairs.name}",
+        unit=words.unit or table.unit_word,
+        impostors=describe_impostors(table, words.impostors),
+        source="yours",
+        valid_for_days=words.valid_for_days,
+        draws=PAIR_DRAWS,
+        seed=PAIR_SEED,
+        folds=FOLDS,
+    )
+    rows = subject.embed(table.items)
+    measured = score_pairs(table, rows, subject.metric)
+    kept = np.flatnonzero(rows.kept)
+    sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, measured.scores)
+    calibration = _measure(study, subject.encoder, sample, _next_version(subject, models))
+    population = f"{study.population}, each part judged at thresholds fitted on the others"
+    calibration, protocol = _cross_fit(study, calibration, measured.scores, population)
+    heading = "Verification on the labelled pairs"
+    tables = [verification_table(heading, measured.scores, draws=study.draws, seed=study.seed)]
+    return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=measured.scores)
+
+
+def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Calibration:
     """Everything in calibration.json but `verified`."""
-    chosen, bundle = recipe.calibration, encoder.bundle
+    bundle, scores = encoder.bundle, sample.scores
     # The service runs one thread; other counts and batch sizes sum in another order, and the band says how far they go.
     encoders = [encoder, *(Encoder(bundle, device="cpu", threads=count) for count in OTHER_THREADS)]
-    sample = np.random.default_rng(recipe.seed).permutation(len(own.items)) < GUARD_BAND_ITEMS
     band = guard_band(
         encoders,
-        own.items.select(sample),
+        [sample.items[at] for at in sample_for_band(sample.rows, GUARD_BAND_ITEMS, study.seed).tolist()],
         bundle.manifest.embedding.metric,
         GUARD_BAND_FLOORS[bundle.manifest.graph.precision],
     )
     print(f"guard band {band:.1e}")
-    estimated = estimate(
-        scores.units,
-        scores.genuine,
-        scores.impostors,
-        {"random": chosen.random, "hard": chosen.hard},
-        guard_band=band,
-        draws=chosen.draws,
-        seed=recipe.seed,
-    )
-    unit = np.unique(own.items.identity, return_inverse=True)[1]
+    try:
+        estimated = estimate(
+            scores.units,
+            scores.genuine,
+            scores.impostors,
+            study.impostors,
+            guard_band=band,
+            draws=study.draws,
+            seed=study.seed,
+        )
+    except ValueError as error:
+        raise CommandError(f"this is no evidence, so nothing is written: {error}") from error
+    for one in estimated.impostors:
+        strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
+        print(f"{one.type}: {one.unit_pairs} unit pairs support {', '.join(strictest) or 'no operating point'}")
     today = datetime.datetime.now(datetime.UTC).date()
+    assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(
         id=f"{bundle.name}-{number}-{today:%Y%m%d}",
-        population=chosen.population,
-        unit=chosen.unit,
-        source="shipped",
+        population=study.population,
+        unit=study.unit,
+        source=study.source,
         date=today,
-        valid_for_days=chosen.valid_for_days,
+        valid_for_days=study.valid_for_days,
         measured_with=MeasuredWith(
             provider=encoder.provider, onnxruntime=version("onnxruntime"), tf32=bundle.manifest.numerics.tf32
         ),
         counts=Counts(
             units=scores.units.count,
             genuine_units=len(np.unique(scores.genuine.unit)),
-            groups=len(np.unique(own.items.group)),
-            items=len(own.items),
-            genuine_pairs=len(scores.genuine.score),
+            groups=None if sample.group is None else len(np.unique(sample.group)),
+            items=len(sample.items),
+            genuine_pairs=scores.genuine.pairs,
             impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
         ),
-        failure_to_acquire=own.failure_to_acquire,
-        applicability=_applicability("embeddings", own.vectors, unit, recipe.seed),
-        input_applicability=_applicability("inputs", own.summaries, unit, recipe.seed),
+        failure_to_acquire=sample.rows.failure_to_acquire,
+        applicability=_applicability("embeddings", sample.rows.vectors, sample.unit, study.seed),
+        input_applicability=_applicability("inputs", sample.rows.summaries, sample.unit, study.seed),
         **estimated.members(),
     )
 
@@ -120,30 +207,61 @@ def _measure(recipe: Recipe, encoder: Encoder, own: Embedded, scores: Scores, nu
 def _applicability(
     what: str, rows: npt.NDArray[np.float32], unit: npt.NDArray[np.int64], seed: int
 ) -> Applicability | None:
-    """The model of these rows (items, n), or None, said aloud, where there are too few to fit one."""
+    """The model of these rows (items, n) at the strictest level that they support.
+
+    None where there are too few to fit one; that, and a laxer level, is said aloud.
+    """
+    for level in OUTSIDE_LEVELS:
+        try:
+            model = fit_applicability(rows, unit, seed=seed, level=level)
+        except ValueError as error:
+            reason = error
+        else:
+            if level > OUTSIDE_LEVELS[0]:
+                print(f"applicability of {what}: {level:.0%} of the own items may be refused, for want of more items")
+            return model
+    print(f"no applicability model of {what}, so that foreign ones are not noticed: {reason}")
+    return None
+
+
+def _cross_fit(study: Study, calibration: Calibration, scores: Scores, population: str) -> tuple[Calibration, str]:
+    """The calibration verified inside its own pool, and the card's words; said aloud where it cannot be."""
     try:
-        return fit_applicability(rows, unit, seed=seed, level=OUTSIDE_LEVEL)
+        calibration = cross_fit(
+            calibration,
+            scores.units,
+            scores.genuine,
+            scores.impostors,
+            population=population,
+            folds=study.folds,
+            seed=study.seed,
+            draws=study.draws,
+        )
     except ValueError as error:
-        print(f"no applicability model of {what}, so that foreign ones are not noticed: {error}")
-        return None
+        print(f"nothing is verified: {error}")
+        return calibration, f"not verified: {error}"
+    return calibration, f"verified by cross-fitting: {population}"
 
 
 def _publish(
     models: Path,
-    encoder: Encoder,
+    subject: LocalSubject,
     calibration: Calibration,
     *,
-    test_scores: Scores,
-    populations: Populations,
-    recipe: Recipe,
+    protocol: str,
+    tables: Sequence[Table],
+    measured: Scores,
 ) -> Path:
-    bundle = encoder.bundle
+    """Write the next version. Raises CommandError where the calibration and its verification disagree."""
+    if broken := disagreements(calibration):
+        raise CommandError(f"calibration and verification disagree, so nothing is published: {'; '.join(broken)}")
+    bundle = subject.encoder.bundle
     draft = bundle.manifest.draft(
-        version=_next_patch(bundle.version), status="released" if calibration.supported else "demonstration"
+        version=_next_version(subject, models), status="released" if calibration.supported else "demonstration"
     )
-    tables = result_tables(encoder, test_scores, populations.runs, recipe)
-    protocol = f"verified on other identities: {populations.test_population}"
-    report = write_report(f"{draft.name}@{draft.version}", tables, calibration, test_scores)
+    if draft.status == "demonstration":
+        print("too few units to claim an FMR of 1e-1: a demonstration, whose verdicts are undetermined")
+    report = write_report(f"{draft.name}@{draft.version}", tables, calibration, measured)
     documents = {
         "MODEL_CARD.md": write_card(draft, calibration, protocol, tables),
         **{f"report/{name}": data for name, data in report.items()},
@@ -159,6 +277,11 @@ def _publish(
     return write_bundle(models, sealed, documents)
 
 
-def _next_patch(number: str) -> str:
-    major, minor, patch = number.split(".")
-    return f"{major}.{minor}.{int(patch) + 1}"
+def _next_version(subject: LocalSubject, models: Path) -> str:
+    """The next patch version that does not exist yet."""
+    bundle = subject.encoder.bundle
+    major, minor, patch = bundle.version.split(".")
+    number = int(patch) + 1
+    while (models / bundle.name / f"{major}.{minor}.{number}").exists():
+        number += 1
+    return f"{major}.{minor}.{number}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.core.bundle import Draft
+from app.core.bundle import Draft, Training
 from app.core.evidence import Calibration, Rate, describe_points
 
 Row = Sequence[str]
@@ -30,9 +30,7 @@ def write_card(
         f"- Status: {draft.status}",
         f"- Weights: {draft.licence.weights}",
         f"- Data: {draft.licence.data}",
-        f"- Recipe: {training.recipe or 'none'}, seed {training.seed}, "
-        f"{round((training.duration_seconds or 0) / 60)} minutes",
-        f"- Made with: {', '.join(f'{name} {number}' for name, number in sorted(training.library_versions.items()))}",
+        *_origin(training),
         "",
     ]
     if calibration is None:
@@ -52,8 +50,8 @@ def write_card(
             for one in calibration.impostors
         ),
         "",
-        "Operating points: threshold chosen on the calibration identities, then verified on test identities. A rate is "
-        "`value [low, high]` with 95 % bounds from a bootstrap by identity.",
+        "Operating points: a threshold chosen on the population above, and the rates there. Verified rates are of "
+        "units that had no part in choosing it. A rate is `value [low, high]`, 95 % bounds from a bootstrap by unit.",
         "",
         *markdown_table(point_rows(calibration)),
         "",
@@ -61,6 +59,16 @@ def write_card(
     for heading, table in figures:
         lines += [f"## {heading}", "", *markdown_table(table), ""]
     return "\n".join(lines).encode()
+
+
+def _origin(training: Training) -> list[str]:
+    """What is known of the training; imported weights may not say."""
+    known = [training.recipe and f"recipe {training.recipe}", training.seed is not None and f"seed {training.seed}"]
+    if training.duration_seconds is not None:
+        known.append(f"{round(training.duration_seconds / 60)} minutes")
+    libraries = ", ".join(f"{name} {number}" for name, number in sorted(training.library_versions.items()))
+    said = ", ".join(one for one in known if one)
+    return [*([f"- Trained with: {said}"] if said else []), *([f"- Made with: {libraries}"] if libraries else [])]
 
 
 def point_rows(calibration: Calibration) -> list[Row]:

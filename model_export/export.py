@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import onnx
 import torch
 from safetensors.torch import load_file
 
-from app.core import modalities
 from app.core.bundle import (
     CPU,
     CUDA,
@@ -33,21 +33,25 @@ from app.core.bundle import (
     seal,
     write_bundle,
 )
-from app.core.modalities.base import Item, Limits
+from app.core.modalities.base import Limits, Modality, Prepared, Window
+from app.core.scoring import pool
 from app.runtime.encoder import Encoder
+from model_export.augment import Batch
 from model_export.card import write_card
-from model_export.drawings import probe_files
-from model_export.encoders.convolutional import ConvolutionalEncoder
+from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
+from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
-from model_export.train import make_encoder
+from model_export.train import TOKENIZER_FILE, make_modality, make_network
+from model_export.windows import stack_windows
 
 OPSET = 20
-INPUT, OUTPUT = "pixels", "vectors"
+OUTPUT = "vectors"
 PARITY = 1e-5
 """Largest difference in any component between torch and ONNX Runtime on the CPU: some tens of float32 steps."""
 TOLERANCE = {CPU: 1e-4, CUDA: 1e-3}
 """What a start may differ by: other instruction sets and other convolution algorithms sum in another order."""
+NOISE_WINDOWS = 33
 
 
 def export(run: Path, models: Path) -> Path:
@@ -56,30 +60,35 @@ def export(run: Path, models: Path) -> Path:
     Raises CommandError where the graph does not reproduce the torch encoder; nothing is written then.
     """
     recipe = read_recipe(run / "recipe.toml")
-    encoder = make_encoder(recipe)
+    modality = make_modality(recipe, run)
+    encoder = make_network(recipe, modality, run)
     encoder.load_state_dict(load_file(run / "checkpoint.safetensors"))
     encoder.eval()
-    modality = modalities.create(recipe.modality.name, recipe.modality.params, {})
-    items: list[Item] = [{"bytes": data} for data in probe_files()]
-    windows = [modality.prepare(item, Limits()).windows[0] for item in items]
-    framework = _torch_embed(encoder, modality.collate(windows)[INPUT])
-    draft = _draft(recipe, json.loads((run / "run.json").read_text("utf-8")))
-    graph = to_onnx(encoder)
+    assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
+    items = probe_items(modality)
+    prepared = [modality.prepare(item, Limits()) for item in items]
+    framework = _torch_embed_prepared(encoder, prepared)
+    draft = _draft(recipe, encoder.inputs, json.loads((run / "run.json").read_text("utf-8")))
+    graph = to_onnx(encoder, modality)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     golden = Golden(tuple(items), framework, framework, TOLERANCE, "training framework")
-    served = _check_parity(Encoder(seal(draft, graph=graph, golden=golden), device="cpu", threads=1), encoder)
-    bundle = seal(draft, graph=graph, golden=replace(golden, served=served))
+    serving = Encoder(seal(draft, graph=graph, golden=golden, assets=assets), device="cpu", threads=1)
+    served = serving.embed(golden.items, Limits())
+    _check_parity("probes", served, framework)
+    noise = _noise([window for one in prepared for window in one.windows])
+    _check_parity("noise", serving.encode(noise), _torch_embed(encoder, noise))
+    bundle = seal(draft, graph=graph, golden=replace(golden, served=served), assets=assets)
     return write_bundle(models, bundle, {"MODEL_CARD.md": write_card(draft, None, "", [])})
 
 
-def _draft(recipe: Recipe, facts: dict[str, object]) -> Draft:
+def _draft(recipe: Recipe, inputs: tuple[str, ...], facts: dict[str, object]) -> Draft:
     return Draft(
         name=recipe.name,
         version=recipe.version,
         status="demonstration",  # until calibrate has measured what it may claim
         relation=Relation(match_means=recipe.relation.match_means, **{"not": recipe.relation.not_}),
         modality=ModalityChoice(name=recipe.modality.name, params=recipe.modality.params),
-        graph=Graph(inputs=(INPUT,), output=OUTPUT, precision="fp32", opset=OPSET),
+        graph=Graph(inputs=inputs, output=OUTPUT, precision="fp32", opset=OPSET),
         embedding=Embedding(dimension=recipe.encoder.dimension, normalized=True, metric="cosine"),
         numerics=Numerics(tf32=False, providers=tuple(TOLERANCE)),
         training=Training.model_validate(facts),
@@ -88,20 +97,23 @@ def _draft(recipe: Recipe, facts: dict[str, object]) -> Draft:
     )
 
 
-def to_onnx(encoder: ConvolutionalEncoder) -> bytes:
-    """The encoder in eval mode as a self-contained ONNX graph with a dynamic batch axis."""
-    example = torch.zeros((2, *encoder.input_shape), dtype=torch.uint8)
-    # The exporter warns of its own parts: of calls that torch deprecated, and of torchvision, which nothing here uses.
+def to_onnx(encoder: TwinEncoder, modality: Modality) -> bytes:
+    """The encoder in eval mode as a self-contained ONNX graph: any batch, and any length where lengths differ."""
+    example = stack_windows([modality.examples()[-1]] * 2)
+    batch, steps = torch.export.Dim("batch"), torch.export.Dim("steps")
+    sequence = len(encoder.inputs) > 1  # a mask beside the values tells that lengths differ
+    # The exporter warns of its own parts: of calls that torch deprecated, and of torchvision, not used here.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)  # both inputs share theirs
         program = torch.onnx.export(
             encoder,
-            (example,),
+            tuple(example[name] for name in encoder.inputs),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=[INPUT],
+            dynamic_shapes=tuple({0: batch, 1: steps} if sequence else {0: batch} for _ in encoder.inputs),
+            input_names=list(encoder.inputs),
             output_names=[OUTPUT],
             external_data=False,
             verbose=False,
@@ -124,25 +136,38 @@ def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _check_parity(serving: Encoder, encoder: ConvolutionalEncoder) -> npt.NDArray[np.float32]:
-    """Run probes and random pixels through both; return the served embeddings of the probes, float32 (probes, d)."""
-    golden = serving.bundle.golden
-    served = serving.embed(golden.items, Limits())
-    noise = np.random.default_rng(0).integers(0, 256, (33, *encoder.input_shape), dtype=np.uint8)
-    noise_served = serving.encode([{INPUT: pixels} for pixels in noise])
-    for name, got, wanted in (
-        ("probes", served, golden.framework),
-        ("noise", noise_served, _torch_embed(encoder, noise)),
-    ):
-        difference = float(np.abs(got - wanted).max())
-        print(f"parity on {name}: largest difference {difference:.2e} (limit {PARITY:.0e})")
-        if not difference <= PARITY:
-            raise CommandError(
-                f"the graph differs from the torch encoder by {difference:.2e} on {name}; nothing is written"
-            )
-    return served
+def _check_parity(name: str, got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> None:
+    difference = float(np.abs(got - wanted).max())
+    print(f"parity on {name}: largest difference {difference:.2e} (limit {PARITY:.0e})")
+    if not difference <= PARITY:
+        raise CommandError(
+            f"the graph differs from the torch encoder by {difference:.2e} on {name}; nothing is written"
+        )
 
 
-def _torch_embed(encoder: ConvolutionalEncoder, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _noise(windows: Sequence[Window]) -> list[Window]:
+    """Windows like those given, their values drawn anew: what no probe shows must be reproduced too."""
+    rng = np.random.default_rng(0)
+
+    def draw(name: str, like: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        if name.endswith("mask"):
+            return like
+        if np.issubdtype(like.dtype, np.floating):
+            return rng.normal(size=like.shape).astype(like.dtype)
+        known = np.concatenate([window[name].ravel() for window in windows])
+        return np.asarray(rng.choice(known, like.shape))
+
+    chosen = [windows[place % len(windows)] for place in range(NOISE_WINDOWS)]
+    return [{name: draw(name, like) for name, like in window.items()} for window in chosen]
+
+
+def _torch_embed_prepared(encoder: TwinEncoder, items: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+    """Each item alone and unpadded, its windows pooled: float32 (items, d)."""
+    rows = [np.concatenate([_torch_embed(encoder, [window]) for window in item.windows]) for item in items]
+    return np.stack([row[0] if len(row) == 1 else pool(row, True) for row in rows])
+
+
+def _torch_embed(encoder: TwinEncoder, windows: Sequence[Window]) -> npt.NDArray[np.float32]:
+    batch: Batch = stack_windows(windows)
     with torch.inference_mode():
-        return np.asarray(encoder(torch.from_numpy(pixels)).numpy(), np.float32)
+        return np.asarray(encoder(*(batch[name] for name in encoder.inputs)).numpy(), np.float32)

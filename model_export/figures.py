@@ -1,4 +1,4 @@
-"""The field's figures from scores, with bounds from a bootstrap by identity: ROC AUC, EER, FNMR at an FMR.
+"""The field's figures from scores, with bounds from a bootstrap by unit: ROC AUC, EER, FNMR at an FMR.
 
 `FNMR at FMR = x` is a point estimate with an interval; an operating point `fmr_x` is a claim by upper bound. The two
 are never mixed in a table.
@@ -15,45 +15,66 @@ import numpy.typing as npt
 from app.core.evidence import Rate
 from app.core.evidence.binning import bin_scores, choose_knots
 from app.core.evidence.resampling import Resampled, draw_weights, resample
-from model_export.measure import Scores
+from model_export.comparing import Scores
 
 Bins = npt.NDArray[np.float64]
 
 FMRS = (1e-1, 1e-2, 1e-3)
+FEWEST_UNITS = 6
+ALL = "all"
+"""The kind of genuine pairs that holds every one."""
 
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """Figures against one impostor type. `fnmr_at` maps an FMR to the FNMR there, None beyond the sample."""
+    """Figures of one kind of genuine pairs against one impostor type.
 
+    `fnmr_at` maps an FMR to the FNMR there, None beyond the sample.
+    """
+
+    genuine_units: int
     unit_pairs: int
     auc: Rate
     eer: Rate
     fnmr_at: Mapping[float, Rate | None]
 
 
-def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[str, TypeFigures]:
-    """Figures by impostor type; every unit pair and every unit weighs the same."""
+def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
+    """(kind of genuine pairs, impostor type) -> figures; every unit pair and every unit weighs the same.
+
+    All genuine pairs come first, as kind `all`, then the kinds that the scores tell apart.
+    """
     knots = choose_knots(scores.genuine, scores.impostors, 400)
     weights = draw_weights(scores.units, draws, seed)
-    genuine = resample(bin_scores(scores.genuine, knots), weights)
+    impostors = {
+        name: resample(bin_scores(pairs, knots), weights, within_groups=pairs.within_groups)
+        for name, pairs in scores.impostors.items()
+    }
     figures = {}
-    for name, pairs in scores.impostors.items():
-        impostor = resample(bin_scores(pairs, knots), weights, within_groups=pairs.within_groups)
-        figures[name] = TypeFigures(
-            unit_pairs=impostor.rows,
-            auc=_bounded(_auc, genuine, impostor),
-            eer=_bounded(_eer, genuine, impostor),
-            fnmr_at={
-                fmr: _bounded(_fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
-            },
-        )
+    for kind, own in {ALL: scores.genuine, **scores.kinds}.items():
+        genuine = resample(bin_scores(own, knots), weights)
+        for name, impostor in impostors.items():
+            figures[kind, name] = TypeFigures(
+                genuine_units=genuine.rows,
+                unit_pairs=impostor.rows,
+                auc=_bounded(_auc, genuine, impostor),
+                eer=_bounded(_eer, genuine, impostor),
+                fnmr_at={
+                    fmr: _bounded(_fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None
+                    for fmr in FMRS
+                },
+            )
     return figures
 
 
 def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor: Resampled) -> Rate:
-    """The figure of the sample with the 2.5 and 97.5 % quantiles of its draws, widened to hold the value."""
+    """The figure of the sample with the 2.5 and 97.5 % quantiles of its draws, widened to hold the value.
+
+    Draws from fewer than FEWEST_UNITS units are nearly all alike, and say nothing of others: then 0 to 1.
+    """
     (value,) = figure(genuine.point[np.newaxis], impostor.point[np.newaxis])
+    if min(genuine.clusters, impostor.clusters) < FEWEST_UNITS:
+        return Rate(value=float(value), low=0.0, high=1.0)
     kept = min(len(genuine.draws), len(impostor.draws))  # draws that gave a side no weight were left out
     low, high = np.quantile(figure(genuine.draws[:kept], impostor.draws[:kept]), (0.025, 0.975))
     return Rate(value=float(value), low=float(min(low, value)), high=float(max(high, value)))

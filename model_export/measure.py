@@ -1,103 +1,131 @@
-"""Scores of labelled items, computed by the exported graph through the code that serves. Nothing here knows torch."""
+"""Items embedded by the exported graph through the code that serves, and the guard band. Nothing here knows torch."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import Progress
 
 from app.core.errors import TwinserveError
-from app.core.evidence import GenuineScores, PairScores, Units
-from app.core.modalities.base import Limits, Prepared
+from app.core.modalities.base import Item, Limits, Prepared
 from app.core.scoring import Metric, similarity_matrix
-from app.runtime.encoder import Encoder
+from app.runtime.encoder import LADDER, Encoder
 from model_export.datasets import LabelledItems
+from model_export.errors import CommandError
 
 Vectors = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+CHUNK = 256
+"""Items prepared and embedded at a time, so that the windows of a large set need not all be held."""
+PER_BUCKET = 8
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What became of items: `kept` bool (items,) tells those that could be embedded; of these, in order, their vectors
+    float32 (kept, d), the modality's summaries of their prepared form float32 (kept, s) and the buckets of their
+    windows. `failure_to_acquire` holds the shares of all items that the service would refuse, by error code.
+
+    summaries and buckets are None where another process embedded.
+    """
+
+    kept: npt.NDArray[np.bool_]
+    vectors: Vectors
+    summaries: Vectors | None
+    buckets: Sequence[frozenset[Hashable]] | None
+    failure_to_acquire: Mapping[str, float]
+
+
+def embed_all(encoder: Encoder, items: Sequence[Item]) -> Embeddings:
+    """Prepare and embed every item; an item that the service would refuse is counted by its error code and left out.
+
+    Raises CommandError where all are refused, with the first one's reason.
+    """
+    kept = np.zeros(len(items), np.bool_)
+    refused: Counter[str] = Counter()
+    vectors, summaries, buckets, first = [], [], [], None
+    for start in shown(range(0, len(items), CHUNK), "embedding"):
+        prepared: list[Prepared] = []
+        for place in range(start, min(start + CHUNK, len(items))):
+            try:
+                prepared.append(encoder.prepare(items[place], Limits()))
+            except TwinserveError as error:
+                first = first or error
+                refused[error.code] += 1
+            else:
+                kept[place] = True
+        vectors.append(encoder.embed_prepared(prepared))
+        summaries += [encoder.summarize(one) for one in prepared]
+        buckets += [frozenset(encoder.modality.bucket(window) for window in one.windows) for one in prepared]
+    if not kept.any():
+        reason = "there are none" if first is None else first.detail
+        raise CommandError(f"no item can be embedded: {reason}")
+    shares = {code: count / len(items) for code, count in sorted(refused.items())}
+    return Embeddings(kept, np.concatenate(vectors), np.stack(summaries), buckets, shares)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Items that could be embedded, with their vectors float32 (items, d), the modality's summaries of their prepared
-    form float32 (items, s), and the shares that could not, by reason.
-    """
+    """Labelled items that could be embedded (`items`, a row of `rows.vectors` each), and their places among all."""
 
     items: LabelledItems
-    vectors: Vectors
-    summaries: Vectors
-    failure_to_acquire: Mapping[str, float]
+    places: npt.NDArray[np.int64]
+    rows: Embeddings
 
 
 def embed_items(encoder: Encoder, items: LabelledItems) -> Embedded:
-    """Prepare and embed every item; an item that the service would refuse is counted by its error code and left out."""
-    prepared: list[Prepared] = []
-    kept = np.zeros(len(items), np.bool_)
-    refused: Counter[str] = Counter()
-    for place, item in enumerate(items.items):
-        try:
-            prepared.append(encoder.prepare(item, Limits()))
-        except TwinserveError as error:
-            refused[error.code] += 1
-        else:
-            kept[place] = True
-    shares = {code: count / len(items) for code, count in refused.items()}
-    summaries = np.stack([encoder.summarize(one) for one in prepared])
-    return Embedded(items.select(kept), encoder.embed_prepared(prepared), summaries, shares)
+    """Embed labelled items; see embed_all."""
+    return keep_labelled(items, embed_all(encoder, items.items))
 
 
-@dataclass(frozen=True)
-class Scores:
-    """All comparisons of a population: genuine pairs, and impostor pairs by type, with their units."""
-
-    units: Units
-    genuine: GenuineScores
-    impostors: Mapping[str, PairScores]
+def keep_labelled(items: LabelledItems, rows: Embeddings) -> Embedded:
+    """The items that were embedded, beside their rows; what was refused is said in one line."""
+    for code, share in rows.failure_to_acquire.items():
+        print(f"{share:.2%} of the items are refused: {code}")
+    return Embedded(items.select(rows.kept), np.flatnonzero(rows.kept), rows)
 
 
-def score_all_pairs(embedded: Embedded, metric: Metric) -> Scores:
-    """Compare every item with every other; identity is the unit, group bounds the hard impostors.
-
-    `random` are pairs of different identities of any group, `hard` those of one group.
-    """
-    items = embedded.items
-    identities, unit = np.unique(items.identity, return_inverse=True)
-    group = _group_of(unit, items.group, len(identities))
-    first, second = np.triu_indices(len(items), k=1)
-    scores = similarity_matrix(embedded.vectors, embedded.vectors, metric)[first, second]
-    unit_a, unit_b = unit[first].astype(np.int32), unit[second].astype(np.int32)
-    same = unit_a == unit_b
-    hard = ~same & (group[unit_a] == group[unit_b])
-    return Scores(
-        Units(len(identities), group),
-        GenuineScores(scores[same], unit_a[same]),
-        {
-            "random": PairScores(scores[~same], unit_a[~same], unit_b[~same]),
-            "hard": PairScores(scores[hard], unit_a[hard], unit_b[hard], within_groups=True),
-        },
-    )
-
-
-def _group_of(unit: npt.NDArray[np.int64], group: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """The group of each unit, int64 (count,), numbered from 0. Every item of a unit has the same group."""
-    result = np.zeros(count, np.int64)
-    result[unit] = np.unique(group, return_inverse=True)[1]
-    return result
-
-
-def guard_band(encoders: Sequence[Encoder], items: LabelledItems, metric: Metric, floor: float) -> float:
+def guard_band(encoders: Sequence[Encoder], items: Sequence[Item], metric: Metric, floor: float) -> float:
     """max(floor, 4 x the largest score difference over encoders (threads, providers) and batch sizes).
 
-    `items`: a few hundred are enough; all are compared with all, embedded alone and in batches of several sizes.
+    `items`: a few hundred are enough; all are compared with all, each with its windows pooled as in a verdict, embedded
+    alone and in batches of every size that is ever run.
     """
-    prepared = [encoders[0].prepare(item, Limits()) for item in items.items]
-    windows = [one.windows[0] for one in prepared]
+    prepared = [encoders[0].prepare(item, Limits()) for item in items]
     seen = []
     for encoder in encoders:
-        for size in (1, 2, 3, 8, 32, len(windows)):
-            rows = np.concatenate([encoder.encode(windows[at : at + size]) for at in range(0, len(windows), size)])
+        for size in LADDER:
+            rows = encoder.embed_prepared(prepared, largest=size)
             seen.append(similarity_matrix(rows, rows, metric))
-    spread = float((np.max(seen, axis=0) - np.min(seen, axis=0)).max())
-    return max(floor, 4.0 * spread)
+    return max(floor, 4.0 * float((np.max(seen, axis=0) - np.min(seen, axis=0)).max()))
+
+
+def sample_for_band(rows: Embeddings, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Places among the embedded items of those that measure the guard band: at most `most` at random, and beyond them
+    as many more as give every bucket that occurs 8 items, or all that it has.
+    """
+    chosen: list[int] = []
+    seen: Counter[Hashable] = Counter()
+    for turn, place in enumerate(np.random.default_rng(seed).permutation(len(rows.vectors)).tolist()):
+        buckets = frozenset() if rows.buckets is None else rows.buckets[place]
+        if turn < most or any(seen[bucket] < PER_BUCKET for bucket in buckets):
+            chosen.append(place)
+            seen.update(buckets)
+    return np.sort(np.array(chosen, np.int64))
+
+
+def shown(work: Sequence[T], words: str) -> Iterator[T]:
+    """The work, step by step, with its progress on stderr where that is a terminal."""
+    with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
+        yield from _tracked(progress, work, words)
+
+
+def _tracked(progress: Progress, work: Iterable[T], words: str) -> Iterator[T]:
+    yield from progress.track(work, description=words)

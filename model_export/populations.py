@@ -1,37 +1,33 @@
-"""Who is measured: disjoint sets of identities for calibration and for test, neither seen in training."""
+"""Which reader understands a recipe's data. What a reader gives is Splits; see model_export/datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-
-from model_export.datasets import LabelledItems
-from model_export.datasets.omniglot import Run, read_drawings, read_runs, run_alphabets
-from model_export.recipe import Recipe, data_folder
+from model_export import recipe
+from model_export.datasets import Splits, ecg_id, fsdd, gait, har, intents, keystrokes, omniglot, ucr
+from model_export.errors import CommandError
 
 
-@dataclass(frozen=True)
-class Populations:
-    """`calibration` chooses thresholds, `test` verifies them; `runs` are one-shot trials on test identities."""
-
-    calibration: LabelledItems
-    test: LabelledItems
-    runs: Sequence[Run]
-    test_population: str
-
-
-def read_populations(recipe: Recipe) -> Populations:
-    """Omniglot: the ten evaluation alphabets of the official runs are test only, the other ten calibrate."""
-    folder = data_folder(recipe)
-    evaluation, runs = read_drawings(folder, "evaluation"), read_runs(folder)
-    in_runs = np.isin(evaluation.group, sorted(run_alphabets(runs, evaluation)))
-    test = evaluation.select(in_runs)
-    names = ", ".join(evaluation.group_names[group] for group in np.unique(test.group))
-    return Populations(
-        calibration=evaluation.select(~in_runs),
-        test=test,
-        runs=runs,
-        test_population=f"Omniglot drawings of the alphabets of the official runs: {names}",
-    )
+def read_splits(chosen: recipe.Recipe) -> Splits:
+    """The recipe's data, cut by identity. Raises CommandError where TWINSERVE_DATA does not hold it."""
+    folder, data = recipe.data_folder(chosen), chosen.data
+    try:
+        match data:
+            case recipe.OmniglotData():
+                splits = omniglot.read_splits(folder, data)
+            case recipe.IntentsData():
+                splits = intents.read_splits(folder, data)
+            case recipe.FsddData():
+                splits = fsdd.read_splits(folder, data)
+            case recipe.EcgIdData():
+                splits = ecg_id.read_splits(folder, data)
+            case recipe.KeystrokesData():
+                splits = keystrokes.read_splits(folder, data)
+            case recipe.GaitData():
+                splits = gait.read_splits(folder, data)
+            case recipe.HarData():
+                splits = har.read_splits(folder, data)
+            case recipe.UcrData():
+                splits = ucr.read_splits(folder, data)
+    except (KeyError, ValueError) as error:
+        raise CommandError(f"{folder}: not what the reader {data.reader!r} expects: {error}") from error
+    return splits

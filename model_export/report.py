@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from app.core.evidence import Calibration, GenuineScores, PairScores, fnmr_at
 from app.core.evidence.binning import histogram
-from model_export.measure import Scores
+from model_export.comparing import Scores
 
 Table = tuple[str, Sequence[Sequence[str]]]
 
@@ -47,7 +47,7 @@ def draw_det(calibration: Calibration) -> bytes:
                 at = (point.fmr.value, point.fnmr.value)
                 axes.plot(*at, "o", color=line.get_color())
                 axes.annotate(point.name, at, fontsize=7, xytext=(4, 4), textcoords="offset points")
-    axes.set(xscale="log", yscale="log", xlim=(1e-5, 1), ylim=(1e-4, 1), title="Calibration identities")
+    axes.set(xscale="log", yscale="log", xlim=(1e-5, 1), ylim=(1e-4, 1), title="Calibration")
     axes.set(xlabel="false match rate (FMR)", ylabel="false non-match rate (FNMR)")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
@@ -55,10 +55,12 @@ def draw_det(calibration: Calibration) -> bytes:
 
 
 def draw_histogram(calibration: Calibration | None, test: Scores) -> bytes:
-    """Shares of genuine and impostor scores of the test identities, with the default threshold, as PNG bytes."""
+    """Shares of genuine and impostor scores of what was measured, with the default threshold, as PNG bytes."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    edges = np.linspace(min(float(one.score.min()) for one in test.impostors.values()), 1.0, 60)
     shown: dict[str, GenuineScores | PairScores] = {"genuine": test.genuine, **test.impostors}
+    # a little wider than the scores, so that none falls outside, and neither end is the other where all are equal
+    low, high = (float(end([end(one.score) for one in shown.values()])) for end in (np.min, np.max))
+    edges = np.linspace(low - 1e-3, high + 1e-3, 60)
     for name, scores in shown.items():
         axes.stairs(histogram(scores, edges.tolist()), edges, label=name, fill=True, alpha=0.45)
     if calibration is not None and calibration.supported:
@@ -67,7 +69,7 @@ def draw_histogram(calibration: Calibration | None, test: Scores) -> bytes:
         for point in calibration.operating_points:
             if (point.name, point.impostor) == (name, impostor):
                 axes.axvline(point.threshold, color="black", linestyle="--", label=f"default: {name}, {impostor}")
-    axes.set(xlabel="similarity", ylabel="share of comparisons", title="Test identities")
+    axes.set(xlabel="similarity", ylabel="share of comparisons", title="Scores")
     axes.legend()
     return _png(figure)
 

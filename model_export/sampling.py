@@ -33,18 +33,22 @@ def endless_batches(
     """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes."""
     size = choice.classes * choice.per_class
     spread = MPerClassSampler(items.identity, choice.per_class, batch_size=size, length_before_new_iter=size * 50)
+    all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())
+    few_groups = _few_groups(items, choice) if choice.grouped_share else all_groups
+    while True:
+        source = few_groups if generator.random() < choice.grouped_share else all_groups
+        yield np.asarray(next(source), np.int64)
+
+
+def _few_groups(items: LabelledItems, choice: recipe.Sampler) -> Iterator[list[int]]:
     grouped = HierarchicalSampler(
         np.stack([items.identity, items.group], axis=1),
-        batch_size=size,
+        batch_size=choice.classes * choice.per_class,
         samples_per_class=choice.per_class,
         batches_per_super_tuple=1,
         super_classes_per_batch=choice.groups,
     )
-    all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())
-    few_groups = itertools.chain.from_iterable(iter(grouped) for _ in itertools.count())
-    while True:
-        source = few_groups if generator.random() < choice.grouped_share else all_groups
-        yield np.asarray(next(source), np.int64)
+    return itertools.chain.from_iterable(iter(grouped) for _ in itertools.count())
 
 
 def _chunks(indices: Iterator[int], size: int) -> Iterator[list[int]]:

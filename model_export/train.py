@@ -1,6 +1,7 @@
 """`train RECIPE`: one network, shared weights, both inputs through it, pulled and pushed by a metric-learning loss.
 
-Writes a run folder: recipe.toml, checkpoint.safetensors (the latest weights), progress.csv, progress.png and run.json.
+Writes a run folder: recipe.toml, tokenizer.json for text, checkpoint.safetensors (the weights), progress.csv and
+run.json.
 """
 
 from __future__ import annotations
@@ -23,63 +24,73 @@ import numpy.typing as npt
 import torch
 from rich.progress import Progress, TextColumn
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 
 from app.core import modalities
-from app.core.modalities.base import Limits
-from model_export.augment import distort, turn_identities
+from app.core.modalities.base import Modality
+from app.core.scoring import similarity_matrix
+from model_export.augment.choosing import augment
 from model_export.datasets import LabelledItems
-from model_export.datasets.omniglot import read_drawings
-from model_export.encoders.convolutional import ConvolutionalEncoder
+from model_export.encoders import TwinEncoder
+from model_export.encoders.choosing import make_encoder
 from model_export.errors import CommandError
 from model_export.losses import make_loss, make_miner
-from model_export.oneshot import accuracy_within_groups
-from model_export.recipe import Recipe, data_folder, read_recipe
+from model_export.populations import read_splits
+from model_export.recipe import Recipe, read_recipe
 from model_export.sampling import endless_batches, seed_everything
+from model_export.tokenizer import count_tokens, train_tokenizer
+from model_export.windows import PreparedItems, embed_items, prepare_items
 
-CHECK_EVERY = 250
-"""Steps between two checkpoints, each with a look at the validation groups."""
+VALIDATION_ITEMS = 3000
+"""Of more validation items a drawn part is looked at: each is compared with each."""
+TOKENIZER_FILE = "tokenizer.json"
 
 
-def make_encoder(recipe: Recipe) -> ConvolutionalEncoder:
-    """The untrained encoder of a recipe, for the shape that its modality prepares."""
-    params = recipe.modality.params
-    return ConvolutionalEncoder(
-        size=params["width"],
-        channels=1 if params["mode"] == "L" else 3,
-        filters=recipe.encoder.filters,
-        blocks=recipe.encoder.blocks,
-        dimension=recipe.encoder.dimension,
-    )
+def make_modality(recipe: Recipe, run: Path) -> Modality:
+    """The recipe's modality, with the tokenizer that training left in the run folder."""
+    assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
+    return modalities.create(recipe.modality.name, recipe.modality.params, assets)
+
+
+def make_network(recipe: Recipe, modality: Modality, run: Path) -> TwinEncoder:
+    """The untrained encoder of a recipe."""
+    vocabulary = count_tokens((run / TOKENIZER_FILE).read_bytes()) if recipe.tokenizer is not None else 0
+    return make_encoder(recipe.encoder, modality, vocabulary)
 
 
 def train(recipe_path: Path, run: Path) -> None:
     """Follow a recipe and write `run`. Raises CommandError for a recipe, data or loss with which it cannot go on."""
     recipe = read_recipe(recipe_path)
-    items = read_drawings(data_folder(recipe), "background")
-    held_out = np.isin(np.array(items.group_names)[items.group], recipe.data.validation_groups)
-    validation = items.select(held_out)
+    splits = read_splits(recipe)
     run.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe_path, run / "recipe.toml")
+    if recipe.tokenizer is not None:
+        texts = (item["text"] for item in splits.training.items)
+        (run / TOKENIZER_FILE).write_bytes(train_tokenizer(texts, recipe.tokenizer))
     _keep_freed_memory()
-    trainer = _Trainer.begin(recipe, items.select(~held_out))
-    validation_pixels = _prepare(recipe, validation)
-    started = time.monotonic()
+    modality = make_modality(recipe, run)
+    generator = seed_everything(recipe.seed)
+    trainer = _Trainer.begin(recipe, splits.training, modality, make_network(recipe, modality, run), generator)
+    watch = _Watch.begin(splits.validation, modality, recipe.seed)
+    started, best = time.monotonic(), -math.inf
     with _shown() as progress, (run / "progress.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["step", "seconds", "loss", "validation_accuracy", "items_per_second"])
+        table.writerow(["step", "seconds", "loss", "validation_auc", "items_per_second"])
         task = progress.add_task(recipe.name, total=recipe.schedule.steps, note="")
         for step in range(1, recipe.schedule.steps + 1):
             trainer.step()
             progress.advance(task)
-            if step % CHECK_EVERY and step != recipe.schedule.steps:
+            if step % recipe.schedule.check_every and step != recipe.schedule.steps:
                 continue
             seconds = time.monotonic() - started
-            accuracy = accuracy_within_groups(_embed(trainer.encoder, validation_pixels), validation)
+            auc = watch.look(trainer.encoder)
             loss, rate = trainer.mean_loss(), trainer.items_seen / seconds
-            table.writerow([step, f"{seconds:.1f}", f"{loss:.4f}", f"{accuracy:.4f}", f"{rate:.0f}"])
+            table.writerow([step, f"{seconds:.1f}", f"{loss:.4f}", f"{auc:.4f}", f"{rate:.0f}"])
             file.flush()
-            _save(trainer.encoder, run)
-            note = f"loss {loss:.3f}  validation {accuracy:.1%}  {rate:.0f} items/s"
+            if recipe.schedule.keep == "last" or auc > best:
+                best = auc
+                _save(trainer.encoder, run)
+            note = f"loss {loss:.3f}  validation AUC {auc:.4f}  {rate:.0f} items/s"
             progress.update(task, note=note)
             if not sys.stderr.isatty():
                 print(f"step {step} of {recipe.schedule.steps}  {note}", file=sys.stderr, flush=True)
@@ -87,10 +98,15 @@ def train(recipe_path: Path, run: Path) -> None:
         "recipe": f"{recipe.name}.toml",
         "data": recipe.data.licence,
         "seed": recipe.seed,
-        "library_versions": {name: version(name) for name in ("torch", "pytorch-metric-learning", "numpy", "pillow")},
+        "library_versions": {name: version(name) for name in _libraries(recipe)},
         "duration_seconds": round(time.monotonic() - started),
     }
     (run / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _libraries(recipe: Recipe) -> tuple[str, ...]:
+    own = {"image": ("pillow",), "text": ("tokenizers",), "audio": ("soundfile", "soxr"), "series": ("soxr",)}
+    return ("torch", "pytorch-metric-learning", "numpy", *own[recipe.modality.name])
 
 
 @dataclass
@@ -98,8 +114,8 @@ class _Trainer:
     """The state of one training: the encoder, what moves it, and what it has seen."""
 
     recipe: Recipe
-    encoder: ConvolutionalEncoder
-    pixels: npt.NDArray[np.uint8]
+    encoder: TwinEncoder
+    prepared: PreparedItems
     labels: torch.Tensor
     batches: Iterator[npt.NDArray[np.int64]]
     generator: np.random.Generator
@@ -111,16 +127,21 @@ class _Trainer:
     losses: list[float] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, recipe: Recipe, items: LabelledItems) -> _Trainer:
-        pixels = _prepare(recipe, items)
-        generator = seed_everything(recipe.seed)
-        encoder = make_encoder(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def begin(
+        cls,
+        recipe: Recipe,
+        items: LabelledItems,
+        modality: Modality,
+        encoder: TwinEncoder,
+        generator: np.random.Generator,
+    ) -> _Trainer:
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         chosen = recipe.optimiser
         optimiser = torch.optim.AdamW(encoder.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
         return cls(
             recipe=recipe,
             encoder=encoder,
-            pixels=pixels,
+            prepared=prepare_items(modality, items),
             labels=torch.from_numpy(items.identity),
             batches=endless_batches(items, recipe.sampler, generator),
             generator=generator,
@@ -133,11 +154,9 @@ class _Trainer:
     def step(self) -> None:
         """Draw a batch, distort it, and move the weights once."""
         chosen = next(self.batches)
-        ink, labels = self.encoder.scale(torch.from_numpy(self.pixels[chosen])), self.labels[chosen]
-        if self.generator.random() < self.recipe.augmentation.quarter_turn_share:
-            ink, labels = turn_identities(ink, labels)
-        ink = distort(ink, self.recipe.augmentation).contiguous(memory_format=torch.channels_last)
-        vectors = self.encoder.embed_ink(ink)
+        batch = self.prepared.draw(chosen, self.generator)
+        batch, labels = augment(batch, self.labels[chosen], self.recipe.augmentation)
+        vectors = self.encoder(*(batch[name] for name in self.encoder.inputs))
         loss = self.loss_function(vectors, labels, self.miner(vectors, labels) if self.miner else None)
         if not math.isfinite(loss.item()):
             raise CommandError(f"the loss is {loss.item()}: lower optimiser.learning_rate; the last checkpoint is kept")
@@ -155,6 +174,25 @@ class _Trainer:
         return mean
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """Validation items, of identities that do not train, and whether two of them match: bool (items, items)."""
+
+    prepared: PreparedItems
+    same: npt.NDArray[np.bool_]
+
+    @classmethod
+    def begin(cls, items: LabelledItems, modality: Modality, seed: int) -> _Watch:
+        items = items.select(np.random.default_rng(seed).permutation(len(items)) < VALIDATION_ITEMS)
+        return cls(prepare_items(modality, items), items.identity[:, np.newaxis] == items.identity)
+
+    def look(self, encoder: TwinEncoder) -> float:
+        """Area under the ROC curve of all pairs."""
+        vectors = embed_items(encoder, self.prepared)
+        upper = np.triu_indices(len(vectors), k=1)
+        return float(roc_auc_score(self.same[upper], similarity_matrix(vectors, vectors, "cosine")[upper]))
+
+
 def _rate(recipe: Recipe, step: int) -> float:
     """Linear warm-up, then a cosine to zero, as a factor of the learning rate."""
     warmup, steps = recipe.schedule.warmup_steps, recipe.schedule.steps
@@ -167,28 +205,12 @@ def _shown() -> Progress:
     return Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), disable=not sys.stderr.isatty())
 
 
-def _save(encoder: ConvolutionalEncoder, run: Path) -> None:
+def _save(encoder: TwinEncoder, run: Path) -> None:
     """Write the weights beside the last checkpoint, then replace it, so that a kill leaves a whole one."""
     weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     fresh = run / "checkpoint.safetensors.part"
     save_file(weights, fresh)
     fresh.replace(run / "checkpoint.safetensors")
-
-
-def _prepare(recipe: Recipe, items: LabelledItems) -> npt.NDArray[np.uint8]:
-    """All items through the code that serves: uint8 (items, height, width, channels)."""
-    modality = modalities.create(recipe.modality.name, recipe.modality.params, {})
-    return np.stack([modality.prepare(item, Limits()).windows[0]["pixels"] for item in items.items])
-
-
-def _embed(encoder: ConvolutionalEncoder, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Embed for the progress figure only; every reported figure comes from the exported graph."""
-    encoder.eval()
-    with torch.inference_mode():
-        parts = np.array_split(pixels, len(pixels) // 500 + 1)
-        vectors = torch.cat([encoder(torch.from_numpy(part)) for part in parts]).numpy()
-    encoder.train()
-    return np.asarray(vectors, np.float32)
 
 
 def _keep_freed_memory() -> None:

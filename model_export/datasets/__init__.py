@@ -12,14 +12,16 @@ from app.core.modalities.base import Item
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Items with what they are (identity) and where they come from (group, source).
+    """Items with what they are (identity), whose they are (unit) and where they come from (group, source).
 
-    identity, group, source: int64 (items,). `identity` says which items match; `group` bounds the hard impostors
-    (same alphabet, same name); `source` tells recordings of one origin apart (a drawer, a session).
+    identity, unit, group, source: int64 (items,). `identity` says which items match; `unit` is the independent source
+    that is counted (a character, a speaker, a person), often the identity itself; `group` bounds the hard impostors
+    (same alphabet, same domain); `source` tells recordings of one origin apart (a drawer, a day).
     """
 
     items: list[Item]
     identity: npt.NDArray[np.int64]
+    unit: npt.NDArray[np.int64]
     group: npt.NDArray[np.int64]
     source: npt.NDArray[np.int64]
     group_names: tuple[str, ...]
@@ -33,7 +35,34 @@ class LabelledItems:
         return LabelledItems(
             [self.items[i] for i in chosen],
             self.identity[chosen],
+            self.unit[chosen],
             self.group[chosen],
             self.source[chosen],
             self.group_names,
         )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One one-shot run: `tests[i]` matches `training[answer[i]]` and none of the other `training` items."""
+
+    tests: list[Item]
+    training: list[Item]
+    answer: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set cut by identity: no identity, and no unit, is in two parts.
+
+    `training` moves the weights and `validation` watches; `calibration` chooses thresholds and `test` verifies them.
+    Where units are few, `test` is None: one pool is held out, and verification is cross-fitted inside it.
+    `runs` are one-shot trials on test identities, where the set has such a protocol.
+    """
+
+    training: LabelledItems
+    validation: LabelledItems
+    calibration: LabelledItems
+    test: LabelledItems | None
+    test_population: str
+    runs: tuple[Run, ...] = ()

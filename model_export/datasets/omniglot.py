@@ -1,13 +1,12 @@
 """Omniglot (Lake et al. 2015): drawings as PNG items, and the 20 official one-shot runs.
 
 Expects background.npz, evaluation.npz and all_runs.zip in one folder; see the set's own README for the arrays.
-Identity = character, group = alphabet, source = drawer.
+Identity = unit = character, group = alphabet, source = drawer.
 """
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -17,7 +16,28 @@ import numpy.typing as npt
 from PIL import Image
 
 from app.core.modalities.base import Item
-from model_export.datasets import LabelledItems
+from model_export.datasets import LabelledItems, Run, Splits
+from model_export.recipe import OmniglotData
+
+
+def read_splits(folder: Path, data: OmniglotData) -> Splits:
+    """Background alphabets train, but for the validation groups; of the evaluation alphabets those of the official
+    runs are test only, the others calibrate.
+    """
+    background, evaluation = read_drawings(folder, "background"), read_drawings(folder, "evaluation")
+    held_out = np.isin(np.array(background.group_names)[background.group], data.validation_groups)
+    runs = read_runs(folder)
+    in_runs = np.isin(evaluation.group, sorted(run_alphabets(runs, evaluation)))
+    test = evaluation.select(in_runs)
+    names = ", ".join(evaluation.group_names[group] for group in np.unique(test.group))
+    return Splits(
+        training=background.select(~held_out),
+        validation=background.select(held_out),
+        calibration=evaluation.select(~in_runs),
+        test=test,
+        test_population=f"Omniglot drawings of the alphabets of the official runs: {names}",
+        runs=tuple(runs),
+    )
 
 
 def read_drawings(folder: Path, part: Literal["background", "evaluation"]) -> LabelledItems:
@@ -26,6 +46,7 @@ def read_drawings(folder: Path, part: Literal["background", "evaluation"]) -> La
         ink = np.unpackbits(arrays["ink"], axis=2)[:, :, :105]
         return LabelledItems(
             [{"bytes": _png(drawing)} for drawing in ink],
+            arrays["class_id"].astype(np.int64),
             arrays["class_id"].astype(np.int64),
             arrays["alphabet"].astype(np.int64),
             arrays["drawer"].astype(np.int64),
@@ -37,15 +58,6 @@ def _png(ink: npt.NDArray[np.uint8]) -> bytes:
     file = BytesIO()
     Image.fromarray((ink == 0).astype(np.uint8) * 255).convert("1").save(file, "PNG")
     return file.getvalue()
-
-
-@dataclass(frozen=True)
-class Run:
-    """One official 20-way one-shot run: `tests[i]` shows the character of `training[answer[i]]`."""
-
-    tests: list[Item]
-    training: list[Item]
-    answer: npt.NDArray[np.int64]
 
 
 def read_runs(folder: Path) -> list[Run]:

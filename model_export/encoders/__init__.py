@@ -1,12 +1,19 @@
 """Twin encoders: one torch module, shared weights, both inputs through it. One file an architecture.
 
-An encoder takes the arrays that a modality prepares, scales them itself, and returns unit vectors (batch, dimension),
-so that the exported graph holds everything after preparation.
+An encoder takes the arrays that a modality prepares, in the order of its attribute `inputs`, scales them itself, and
+returns unit vectors (batch, dimension), so that the exported graph holds everything after preparation.
 """
 
 from __future__ import annotations
 
 import torch
+from torch import nn
+
+
+class TwinEncoder(nn.Module):
+    """What every encoder is: a module that names the arrays its `forward` takes."""
+
+    inputs: tuple[str, ...]
 
 
 def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:
@@ -16,3 +23,9 @@ def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:
     """
     squares = (vectors * vectors).sum(dim=-1, keepdim=True)
     return vectors * torch.rsqrt(torch.clamp_min(squares, 1e-12))
+
+
+def masked_mean(steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over real steps: float32 (batch, steps, width), mask 1 or 0 (batch, steps) -> (batch, width)."""
+    weight = mask.unsqueeze(-1)
+    return (steps * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_export.encoders import l2_normalize
+from model_export.encoders import TwinEncoder, l2_normalize
 
 
-class ConvolutionalEncoder(nn.Module):
+class ConvolutionalEncoder(TwinEncoder):
     """uint8 pixels (batch, height, width, channels) -> float32 unit vectors (batch, dimension).
 
-    Pixels are scaled to (255 - pixel) / 255, so that paper is 0 and zero padding continues it.
+    Pixels are scaled to (255 - pixel) / 255, so that paper is 0 and zero padding continues it. Training gives distorted
+    pixels as float32 in the same range.
     """
+
+    inputs = ("pixels",)
 
     def __init__(self, *, size: int, channels: int, filters: int, blocks: int, dimension: int) -> None:
         super().__init__()
-        self.input_shape = (size, size, channels)
         layers: list[nn.Module] = []
         for block in range(blocks):
             layers += [
@@ -33,13 +35,6 @@ class ConvolutionalEncoder(nn.Module):
         self.head = nn.Linear(filters * side * side, dimension)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The graph that is exported: uint8 (batch, height, width, channels) -> float32 (batch, dimension)."""
-        return self.embed_ink(self.scale(pixels))
-
-    def scale(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (batch, height, width, channels) -> float32 (batch, channels, height, width), paper 0 and ink 1."""
-        return (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
-
-    def embed_ink(self, ink: torch.Tensor) -> torch.Tensor:
-        """Scaled float32 (batch, channels, height, width) -> unit vectors; training augments between the two."""
+        """The graph that is exported: (batch, height, width, channels) -> float32 (batch, dimension)."""
+        ink = (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
         return l2_normalize(self.head(self.features(ink).flatten(1)))

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from app.core.bundle import read_bundle
-from app.core.modalities.base import Limits
+from app.core.modalities.base import Limits, Modality
 from app.runtime.encoder import Encoder
 from model_export.__main__ import main
 from model_export.drawings import probe_files
+from model_export.encoders import TwinEncoder
 from model_export.export import to_onnx
 from model_export.recipe import read_recipe
-from model_export.train import make_encoder
+from model_export.train import make_modality, make_network
 from tests.model_export.tiny_omniglot import RECIPE, write_tiny_omniglot, write_tiny_recipe
 
 
@@ -36,6 +37,16 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bundle = str(folder / "models" / "glyphs" / "1.0.1")
         assert main(["evaluate", bundle, "--recipe", recipe, "--out", str(folder / "report")]) == 0
     return folder
+
+
+def untrained() -> tuple[TwinEncoder, Modality]:
+    """The encoder of the shipped recipe before its first step, and its modality."""
+    recipe = read_recipe(RECIPE)
+    torch.manual_seed(0)
+    modality = make_modality(recipe, Path())
+    encoder = make_network(recipe, modality, Path())
+    encoder.eval()
+    return encoder, modality
 
 
 def test_training_leaves_a_checkpoint_and_its_facts(work: Path) -> None:
@@ -99,8 +110,8 @@ def test_evaluation_prints_every_figure(
 def test_a_graph_that_differs_from_the_encoder_publishes_nothing(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def wrong(encoder: torch.nn.Module) -> bytes:
-        model = onnx.load_from_string(to_onnx(encoder))  # type: ignore[arg-type]
+    def wrong(encoder: TwinEncoder, modality: Modality) -> bytes:
+        model = onnx.load_from_string(to_onnx(encoder, modality))
         weight = next(one for one in model.graph.initializer if len(one.dims) == 4)
         values = onnx.numpy_helper.to_array(weight).copy()
         values[0] += 0.05
@@ -114,10 +125,7 @@ def test_a_graph_that_differs_from_the_encoder_publishes_nothing(
 
 
 def test_preparation_and_graph_agree_with_torch_on_pictures_that_discriminate() -> None:
-    recipe = read_recipe(RECIPE)
-    torch.manual_seed(0)
-    encoder = make_encoder(recipe).eval()
-    graph = onnx.load_from_string(to_onnx(encoder))
+    graph = onnx.load_from_string(to_onnx(*untrained()))
     assert [dim.dim_param or dim.dim_value for dim in graph.graph.input[0].type.tensor_type.shape.dim] == [
         "batch",
         48,
@@ -129,9 +137,8 @@ def test_preparation_and_graph_agree_with_torch_on_pictures_that_discriminate() 
 
 
 def test_export_of_one_checkpoint_gives_the_same_bytes() -> None:
-    torch.manual_seed(0)
-    encoder = make_encoder(read_recipe(RECIPE)).eval()
-    assert to_onnx(encoder) == to_onnx(encoder)
+    encoder, modality = untrained()
+    assert to_onnx(encoder, modality) == to_onnx(encoder, modality)
 
 
 def test_same_recipe_gives_the_same_weights(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model_export import recipe
-from model_export.augment import distort, turn_identities
+from model_export.augment.pictures import distort, turn_identities
 from model_export.datasets import LabelledItems
 from model_export.losses import make_loss, make_miner
 from model_export.sampling import endless_batches, seed_everything
@@ -17,7 +17,12 @@ def labelled(groups: int = 6, identities: int = 30, copies: int = 6) -> Labelled
     count = groups * identities * copies
     identity = np.repeat(np.arange(groups * identities), copies)
     return LabelledItems(
-        [{}] * count, identity, identity // identities, np.arange(count) % copies, tuple(map(str, range(groups)))
+        [{}] * count,
+        identity,
+        identity,
+        identity // identities,
+        np.arange(count) % copies,
+        tuple(map(str, range(groups))),
     )
 
 
@@ -80,14 +85,14 @@ def test_quarter_turns_make_new_identities_of_whole_turns() -> None:
 
 def test_distortion_without_spread_changes_nothing() -> None:
     ink = torch.rand(3, 1, 16, 16)
-    assert torch.allclose(distort(ink, recipe.Augmentation()), ink, atol=1e-5)
+    assert torch.allclose(distort(ink, recipe.PictureAugmentation(kind="picture")), ink, atol=1e-5)
 
 
 def test_distortion_moves_ink_and_keeps_paper_blank() -> None:
     torch.manual_seed(0)
     ink = torch.zeros(8, 1, 32, 32)
     ink[:, :, 12:20, 12:20] = 1
-    choice = recipe.Augmentation(rotation_degrees=15, shear_degrees=12, scale=0.2, shift=0.1)
+    choice = recipe.PictureAugmentation(kind="picture", rotation_degrees=15, shear_degrees=12, scale=0.2, shift=0.1)
     moved = distort(ink, choice)
     assert not torch.allclose(moved, ink)
     assert moved[:, :, 0, 0].abs().max() == 0

@@ -1,7 +1,7 @@
 """Evidence: what a verdict may claim. Measured error rates, their bounds, and verdicts that name them.
 
 Serving reads a Calibration and calls choose, judge, is_outside and describe_points. The offline half measures:
-estimate and verify (rates, points, ratio), fit_applicability. No items are kept and no files are read here.
+estimate, verify or cross_fit (rates, points, ratio), fit_applicability. No items are kept and no files are read here.
 """
 
 from app.core.evidence.applicability import fit_applicability, is_outside
@@ -15,10 +15,12 @@ from app.core.evidence.calibration import (
     Verified,
 )
 from app.core.evidence.choosing import Choice, Reason, Selectors, choose
+from app.core.evidence.crossfit import cross_fit
 from app.core.evidence.curves import fmr_at, fnmr_at, highest_threshold, lowest_threshold
 from app.core.evidence.describing import describe_points
 from app.core.evidence.estimate import Estimate, disagree, disagreements, estimate, verify
 from app.core.evidence.judging import Judgement, judge
+from app.core.evidence.measuring import Measured, measure
 from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate
 from app.core.evidence.samples import GenuineScores, PairScores, Units
 
@@ -32,6 +34,7 @@ __all__ = [
     "GenuineScores",
     "ImpostorCurve",
     "Judgement",
+    "Measured",
     "MeasuredWith",
     "OperatingPoint",
     "PairScores",
@@ -42,6 +45,7 @@ __all__ = [
     "Units",
     "Verified",
     "choose",
+    "cross_fit",
     "describe_points",
     "disagree",
     "disagreements",
@@ -53,5 +57,6 @@ __all__ = [
     "is_outside",
     "judge",
     "lowest_threshold",
+    "measure",
     "verify",
 ]

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.core.evidence.binning import Binned, bin_scores, choose_knots, histogram, weights_by_unit
-from app.core.evidence.bounds import bound_fmr, bound_fnmr
+from app.core.evidence.binning import choose_knots, histogram, weights_by_unit
 from app.core.evidence.calibration import (
     Bootstrap,
     Calibration,
@@ -21,12 +20,11 @@ from app.core.evidence.calibration import (
     Verified,
 )
 from app.core.evidence.curves import fmr_at, fnmr_at
+from app.core.evidence.measuring import measure
 from app.core.evidence.points import default_name, hardest, name_points
 from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate
 from app.core.evidence.ratio import fit_ratio
-from app.core.evidence.resampling import Resampled, draw_weights, resample
 from app.core.evidence.samples import GenuineScores, PairScores, Units
-from app.core.scoring import Float32
 
 HISTOGRAM_BINS = 50
 
@@ -52,16 +50,6 @@ class Estimate:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Binned scores and their draws on common knots; genuine is None where there are no genuine pairs."""
-
-    genuine: tuple[Binned, Resampled] | None
-    impostors: Mapping[str, tuple[Binned, Resampled]]
-    fnmr: GenuineCurve | None
-    fmr: Mapping[str, ImpostorCurve]
-
-
 def estimate(
     units: Units,
     genuine: GenuineScores | None,
@@ -83,7 +71,7 @@ def estimate(
     """
     if draws < 1000:
         raise ValueError("bounds need at least 1000 draws")
-    measured = _measure(units, genuine, impostors, choose_knots(genuine, impostors, max_knots), draws=draws, seed=seed)
+    measured = measure(units, genuine, impostors, choose_knots(genuine, impostors, max_knots), draws=draws, seed=seed)
     points = tuple(p for curve in measured.fmr.values() for p in name_points(curve, measured.fnmr))
     defaults = {
         name: chosen
@@ -134,7 +122,7 @@ def verify(
     """
     thresholds = np.array([p.threshold for p in calibration.operating_points], dtype=np.float32)
     knots = np.unique(np.concatenate([choose_knots(genuine, impostors, 400), thresholds]))
-    measured = _measure(units, genuine, impostors, knots, draws=draws, seed=seed)
+    measured = measure(units, genuine, impostors, knots, draws=draws, seed=seed)
     assert measured.fnmr is not None  # genuine scores are given
     points = []
     for point in calibration.operating_points:
@@ -176,53 +164,6 @@ def disagreements(calibration: Calibration) -> tuple[str, ...]:
                     f"calibrated, {verified.low:.3g}..{verified.high:.3g} when verified"
                 )
     return tuple(lines)
-
-
-def _measure(
-    units: Units,
-    genuine: GenuineScores | None,
-    impostors: Mapping[str, PairScores],
-    knots: Float32,
-    *,
-    draws: int,
-    seed: int,
-) -> _Measured:
-    if not impostors:
-        raise ValueError("evidence needs at least one impostor type")
-    weights = draw_weights(units, draws, seed)
-    samples = {}
-    for name, scores in impostors.items():
-        _check_units(units, scores.unit_a, scores.unit_b)
-        binned = bin_scores(scores, knots)
-        samples[name] = binned, resample(binned, weights, within_groups=scores.within_groups)
-    mine = None
-    if genuine is not None:
-        _check_units(units, genuine.unit)
-        binned = bin_scores(genuine, knots)
-        mine = binned, resample(binned, weights)
-    return _Measured(
-        genuine=mine,
-        impostors=samples,
-        fnmr=None if mine is None else GenuineCurve(units=mine[0].rows, **_columns(mine[1], fmr=False)),
-        fmr={name: ImpostorCurve(impostor=name, **_columns(one[1], fmr=True)) for name, one in samples.items()},
-    )
-
-
-def _columns(sample: Resampled, *, fmr: bool) -> dict[str, Any]:
-    bounded = bound_fmr(sample) if fmr else bound_fnmr(sample)
-    return {
-        "k": 1,
-        "aggregation": "single",
-        "thresholds": tuple(sample.knots.tolist()),
-        "value": tuple(bounded.value.tolist()),
-        "low": tuple(bounded.low.tolist()),
-        "high": tuple(bounded.high.tolist()),
-    }
-
-
-def _check_units(units: Units, *numbers: Any) -> None:
-    if any(n.min() < 0 or n.max() >= units.count for n in numbers):
-        raise ValueError(f"units are numbered 0 to {units.count - 1}")
 
 
 def _undetermined(

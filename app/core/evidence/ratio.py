@@ -18,6 +18,8 @@ from app.core.evidence.resampling import Resampled
 
 BOOTSTRAP_PAIRS = 200
 _STEPS = 60
+_NOISE = 1e-14
+"""Differences of a cost, which is about 1, that are its rounding: no reason to halve a step, or to take another."""
 
 
 def fit_ratio(impostor_type: str, genuine: tuple[Binned, Resampled], impostor: tuple[Binned, Resampled]) -> Ratio:
@@ -121,14 +123,13 @@ def _fit(score: Float64, genuine: Float64, impostor: Float64, sizes: tuple[int, 
         da, db = ((hbb + 1e-12) * ga - hab * gb) / determinant, ((haa + 1e-12) * gb - hab * ga) / determinant
         size = np.ones(len(a))
         for _ in range(30):
-            worse = cost(a - size * da, b - size * db) > now
+            worse = cost(a - size * da, b - size * db) > now + _NOISE
             if not worse.any():
                 break
             size = np.where(worse, size / 2.0, size)
-        better = cost(a - size * da, b - size * db) <= now
-        a, b = np.where(better, a - size * da, a), np.where(better, b - size * db, b)
-        now = cost(a, b)
-        if max(np.abs(ga).max(), np.abs(gb).max()) < 1e-10:
+        a, b = np.where(worse, a, a - size * da), np.where(worse, b, b - size * db)
+        before, now = now, cost(a, b)
+        if (before - now).max() < _NOISE:
             break
     # the prior of the fit is one half, so that the logit is the log-likelihood ratio
     return a / scale, b - a * mean / scale

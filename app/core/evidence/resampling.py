@@ -18,6 +18,8 @@ from app.core.evidence.samples import Integers, Units
 from app.core.scoring import Float32
 
 _CHUNK_CELLS = 1 << 23
+_CHUNK_DRAWS = 100
+_RULE_OF_THREE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,21 @@ def draw_weights(units: Units, draws: int, seed: int) -> Draws:
     """
     rng = np.random.default_rng(seed)
     if units.group is None:
-        weights = rng.multinomial(units.count, np.full(units.count, 1.0 / units.count), size=draws)
-        return Draws(weights.astype(np.float32), None, ())
+        alone: Float32 = np.empty((draws, units.count), dtype=np.float32)
+        for start in range(0, draws, _CHUNK_DRAWS):  # in parts, because a draw's integers take twice the memory
+            size = min(_CHUNK_DRAWS, draws - start)
+            drawn = rng.multinomial(units.count, np.full(units.count, 1.0 / units.count), size=size)
+            alone[start : start + size] = drawn.astype(np.float32)
+        return Draws(alone, None, ())
     names, group = np.unique(units.group, return_inverse=True)
     if len(names) < 2:
         raise ValueError("units in groups need at least two groups; leave group out if there is only one")
-    drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=draws)
+    groups = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=draws)
     total = np.zeros((draws, units.count), dtype=np.float32)
     copies = []
     for name in range(len(names)):
         members = np.flatnonzero(group == name)
-        draw = np.repeat(np.arange(draws), drawn[:, name])
+        draw = np.repeat(np.arange(draws), groups[:, name])
         weights = rng.multinomial(len(members), np.full(len(members), 1.0 / len(members)), size=len(draw))
         one = _Copies(members, draw, weights.astype(np.float32))
         total[:, members] = _sum_by_draw(one.weights, draw, draws)
@@ -82,8 +88,9 @@ def draw_weights(units: Units, draws: int, seed: int) -> Draws:
 def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Resampled:
     """Sum binned scores under every draw.
 
-    Draws that give no row any weight say nothing and are left out. Raises ValueError where that is most of them, or
-    where `within_groups` is asked of pairs that cross groups.
+    Draws that give no row any weight say nothing and are left out. Raises ValueError where that is most of them, unless
+    there are so few rows (3) that every bound is 0 or 1 whatever is drawn; and where `within_groups` is asked of pairs
+    that cross groups.
     """
     if within_groups and draws.group is None:
         raise ValueError("pairs within groups need the groups of their units")
@@ -97,7 +104,7 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
         squares.append(np.square(weights, dtype=np.float64).sum(axis=1))
     total, square = np.concatenate(totals), np.concatenate(squares)
     seen = total > 0
-    if seen.sum() < len(seen) / 2:
+    if not seen.any() or (binned.rows > _RULE_OF_THREE and seen.sum() < len(seen) / 2):
         raise ValueError("too few units to resample: most draws hold none of the compared pairs")
     total = total[seen]
     shares = np.concatenate(sums)[seen].astype(np.float64)

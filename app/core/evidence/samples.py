@@ -53,15 +53,28 @@ class PairScores:
 
 @dataclass(frozen=True, slots=True)
 class GenuineScores:
-    """Genuine scores: `score` float32 (m,) of item pairs inside the unit `unit` (m,)."""
+    """Genuine scores: `score` float32 (m,) of item pairs of the unit `unit` (m,).
+
+    A pair whose items are of two units (a word said by two speakers) counts for each of them: it is held twice, once
+    with either as `unit`, and `other` (m,) names the one that is not `unit`. Without `other` both items of every pair
+    are of one unit.
+    """
 
     score: Float32
     unit: Integers
+    other: Integers | None = None
 
     def __post_init__(self) -> None:
         if self.score.shape != self.unit.shape or self.score.ndim != 1:
             raise ValueError("score and unit must be one-dimensional and of one length")
+        if self.other is not None and self.other.shape != self.unit.shape:
+            raise ValueError("other must have one entry for each score")
         _check_scores(self.score)
+
+    @property
+    def pairs(self) -> int:
+        """The number of item pairs, each once."""
+        return len(self.score) - (0 if self.other is None else int((self.unit != self.other).sum()) // 2)
 
 
 def _check_scores(score: Float32) -> None:

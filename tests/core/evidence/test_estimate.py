@@ -134,6 +134,32 @@ def test_few_units_cannot_claim_one_in_ten() -> None:
     assert few.undetermined_rate is None
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_two_units_make_a_demonstration_that_claims_nothing(seed: int) -> None:
+    # one unit pair: every other draw holds none of it, and every bound reaches from 0 to 1
+    pair = scores([0.1, 0.3, 0.2], [0, 0, 0], [1, 1, 1])
+    own = GenuineScores(np.array([0.7, 0.9, 0.4], np.float32), np.array([0, 1, 1]))
+    found = estimate(Units(2), own, {"random": pair}, {"random": ""}, guard_band=0.0, seed=seed)
+    few = Calibration(**synthetic.members(2), **found.members())
+    assert not few.supported
+    assert (few.defaults, few.undetermined_rate, few.impostors[0].unit_pairs) == ({}, None, 1)
+    assert [point.name for point in few.operating_points] == ["eer"]
+    for curve in (few.impostor_curves[0], few.genuine_curves[0]):
+        assert set(curve.low) == {0.0}
+        assert set(curve.high) == {1.0}
+    assert few.ratios[0].high == 0.0
+    assert Calibration.model_validate_json(few.model_dump_json()) == few
+
+
+def test_a_genuine_pair_of_two_units_counts_for_each_of_them() -> None:
+    crossing = GenuineScores(np.array([0.9, 0.9, 0.1], np.float32), np.array([0, 1, 1]), np.array([1, 0, 1]))
+    assert crossing.pairs == 2
+    binned = bin_scores(crossing, np.array([0.5], np.float32))
+    assert binned.shares.tolist() == [[0.0, 1.0], [0.5, 0.5]]
+    with pytest.raises(ValueError, match="one entry for each"):
+        GenuineScores(crossing.score, crossing.unit, np.array([1]))
+
+
 def test_independent_pairs_of_25_units_without_an_error_support_one_in_a_hundred() -> None:
     rng = np.random.default_rng(0)
     supported = 0

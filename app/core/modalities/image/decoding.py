@@ -1,11 +1,13 @@
 """From the bytes of a file to its first frame, upright: limits first, then Pillow. No colour and no size is changed.
 
-PNG, JPEG, WebP, BMP, GIF and TIFF; content decides the decoder, never a declared type.
+PNG, JPEG, WebP, BMP, GIF and TIFF, and DICOM where a bundle declares it; content decides the decoder, never a
+declared type.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
@@ -16,7 +18,11 @@ from app.core.modalities.image import header
 from app.core.modalities.image.samples import is_wide, narrow
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+KINDS = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 ORIENTATION_TAG = 0x0112
+
+Decoded = tuple[Image.Image, tuple[str, ...]]
+"""The first frame, of at most 8 bits a channel, and what was done to get it."""
 
 # EXIF orientation -> what brings the picture upright; 1 and anything undefined leave it as stored.
 UPRIGHT = {
@@ -35,24 +41,31 @@ UNDO = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def decode(data: bytes, limits: Limits, *, upright: bool) -> tuple[Image.Image, tuple[str, ...]]:
+def decode(
+    data: bytes, limits: Limits, *, upright: bool, read_dicom: Callable[[bytes, Limits], Decoded] | None = None
+) -> Decoded:
     """Decode the first frame; turned as its EXIF orientation says if `upright`, else as stored.
 
-    Returns the picture, of at most 8 bits a channel, and the notice `first_frame` where there are more frames.
+    Returns the picture, of at most 8 bits a channel, and the notice `first_frame` where there are more frames. DICOM
+    files are left to `read_dicom`, and refused where there is none.
     Raises TooLarge beyond the byte or pixel limit, read from the header before decoding, and UnusableInput for what is
     no whole picture.
     """
     if not data:
-        raise UnusableInput("the picture is empty: send the bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
+        raise UnusableInput(f"the picture is empty: send the bytes of a {KINDS} file")
     if len(data) > limits.max_body_bytes:
         raise TooLarge(f"the picture has {len(data)} bytes; at most {limits.max_body_bytes} are taken")
-    _check_pixels(header.declared_size(data), limits)
+    if header.is_dicom(data):
+        if read_dicom is None:
+            raise UnusableInput(f"this is a DICOM file, which this model does not take: send a {KINDS} picture")
+        return read_dicom(data, limits)
+    check_pixels(header.declared_size(data), limits)
     if header.is_hostile(data):
         raise UnusableInput(
             "the picture is split into far more parts than its size calls for: save it anew and send that"
         )
-    picture = _open(data, limits)
-    _check_pixels(picture.size, limits)
+    picture = _open(data, limits, "" if read_dicom is None else " and no DICOM file, which has DICM at byte 128")
+    check_pixels(picture.size, limits)
     try:
         if picture.format == "PNG":
             # Loading leaves the checksums of the pixels unread: a flipped bit would give a score, for another picture.
@@ -74,7 +87,7 @@ def decode(data: bytes, limits: Limits, *, upright: bool) -> tuple[Image.Image, 
     return picture, ("first_frame",) if several else ()
 
 
-def _open(data: bytes, limits: Limits) -> Image.Image:
+def _open(data: bytes, limits: Limits, nor: str = "") -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -82,14 +95,15 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError as error:
         if data.startswith(header.SIGNATURES):
             raise _damaged() from error
-        raise UnusableInput("this is no PNG, JPEG, WebP, BMP, GIF or TIFF picture") from error
+        raise UnusableInput(f"this is no {KINDS} picture{nor}") from error
     except MemoryError:
         raise
     except Exception as error:
         raise _damaged() from error
 
 
-def _check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:
+def check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:
+    """Raise TooLarge for a width and height of more pixels than are taken; None is a size not known yet."""
     if size is not None and size[0] * size[1] > limits.max_pixels:
         raise TooLarge(f"the picture has {size[0]} x {size[1]} pixels; at most {limits.max_pixels} in all are taken")
 

@@ -35,6 +35,11 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def is_dicom(data: bytes) -> bool:
+    """Whether this is a DICOM file: 128 bytes of anything, then DICM. Some begin as a TIFF, and are read as that."""
+    return data[128:132] == b"DICM" and not data.startswith(SIGNATURES)
+
+
 def is_hostile(data: bytes) -> bool:
     """Whether a JPEG or TIFF is built to cost far more than its size and its number of pixels tell."""
     if data.startswith(b"\xff\xd8"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.core.errors import BundleRefused, InvalidRequest, UnusableInput
 from app.core.modalities.base import Array, Item, Limits, Prepared, Window, stack
 from app.core.modalities.image.contrast import whiten_paper
-from app.core.modalities.image.decoding import decode
+from app.core.modalities.image.decoding import Decoded, decode
+from app.core.modalities.image.windowing import Dicom
 
 INPUT = "pixels"
 STRIP_PIXELS = 1 << 20
@@ -48,10 +50,16 @@ class Params(BaseModel):
         le=255,
         description="a picture no channel of which spans this many levels once resized is refused as blank",
     )
+    # With a default, unlike the others: the fingerprint covers params as written, and bundles were written before it.
+    dicom: Dicom | None = Field(
+        default=None, description="how DICOM files are read, which needs the extra of that name; null refuses them"
+    )
 
 
 def create(params: Mapping[str, Any], assets: Mapping[str, bytes]) -> ImageModality:
-    """Make the image modality for a bundle. Raises BundleRefused for params that it does not accept."""
+    """Make the image modality for a bundle. Raises BundleRefused for params that it does not accept, and where they
+    declare DICOM but its package is not installed.
+    """
     del assets  # pictures need none
     try:
         checked = Params.model_validate(dict(params))
@@ -69,10 +77,13 @@ class ImageModality:
     """Modality for pictures; see base.Modality. Windows are {"pixels": uint8 (height, width, channels)}."""
 
     form = "base64"
-    media_types = ("image/",)
+    media_types: tuple[str, ...] = ("image/",)
 
     def __init__(self, params: Params) -> None:
         self.params = params
+        self._read_dicom = None if params.dicom is None else _dicom_reader(params.dicom)
+        if params.dicom is not None:
+            self.media_types = (*self.media_types, "application/dicom")
 
     def prepare(self, item: Item, limits: Limits) -> Prepared:
         """Decode and prepare one picture to uint8 (height, width, channels).
@@ -84,7 +95,9 @@ class ImageModality:
             raise InvalidRequest(f"a picture takes no member {unknown[0]!r}; remove it")
         if "bytes" not in item:
             raise InvalidRequest("this model takes a picture: send its bytes")
-        picture, notices = decode(item["bytes"], limits, upright=self.params.orientation == "exif")
+        picture, notices = decode(
+            item["bytes"], limits, upright=self.params.orientation == "exif", read_dicom=self._read_dicom
+        )
         picture = _flatten(picture, self.params)
         if self.params.contrast == "paper":
             picture = whiten_paper(picture, self.params.min_contrast)
@@ -139,6 +152,17 @@ class ImageModality:
         board = (((rows // 4 + columns // 4) % 2) * 255).astype(np.uint8)
         channels = 1 if self.params.mode == "L" else 3
         return ({INPUT: np.repeat(board[:, :, np.newaxis], channels, axis=2)},)
+
+
+def _dicom_reader(params: Dicom) -> Callable[[bytes, Limits], Decoded]:
+    """What reads DICOM files as declared. Its package is imported for bundles that need it, and for no others."""
+    try:
+        from app.core.modalities.image import dicom  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        detail = f"modality.params.dicom needs the package {package!r}, which is not installed"
+        raise BundleRefused(detail) from error
+    return partial(dicom.read, params=params)
 
 
 def _flatten(picture: Image.Image, params: Params) -> Image.Image:

@@ -32,8 +32,8 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     channels: tuple[Channel, ...] = Field(min_length=1, max_length=256, strict=False, description="in their order")
-    rate: float | None = Field(gt=0, description="steps a second; null for irregular or untimed series")
-    resample: Literal["soxr_hq"] | None = Field(description="brings other rates to `rate`; null refuses them")
+    rate: float | None = Field(None, gt=0, description="steps a second; null for irregular or untimed series")
+    resample: Literal["soxr_hq"] | None = Field(None, description="brings other rates to `rate`; null refuses them")
     min_rate: float | None = Field(None, gt=0, description="lowest rate of an item that is resampled")
     max_rate: float | None = Field(None, gt=0, description="highest rate of an item that is resampled")
     min_steps: int = Field(ge=2, description="a shorter series is refused")

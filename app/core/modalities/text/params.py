@@ -33,12 +33,14 @@ class Params(BaseModel):
         description="what the graph takes; without attention_mask only one length, since padding could not be ignored"
     )
     prefixes: Mapping[str, str] = Field(description="name to the text that is put before, such as 'query: '")
-    default_prefix: str | None = Field(description="name of the prefix of items that name none; null: they get none")
+    default_prefix: str | None = Field(
+        default=None, description="name of the prefix of items that name none; null: they get none"
+    )
     long_text: Literal["refuse", "window"] = Field(
         description="a text beyond max_tokens is refused, or cut into windows whose embeddings are averaged"
     )
     window_overlap: int | None = Field(
-        ge=0, description="fewest tokens that neighbouring windows share; null where long_text is refuse"
+        default=None, ge=0, description="fewest tokens that neighbouring windows share; null where long_text is refuse"
     )
 
 

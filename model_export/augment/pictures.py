@@ -1,4 +1,4 @@
-"""Random affine distortion and quarter turns of a batch of pictures, on scaled ink (0 = paper)."""
+"""Random affine distortion and quarter turns of a batch of pictures: rotation, shear, scale and shift."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ import torch
 from torch.nn import functional
 
 from model_export import recipe
+from model_export.augment import Batch
 
 
-def distort(ink: torch.Tensor, choice: recipe.Augmentation) -> torch.Tensor:
+def augment(batch: Batch, labels: torch.Tensor, choice: recipe.PictureAugmentation) -> tuple[Batch, torch.Tensor]:
+    """Distort uint8 pixels (batch, height, width, channels) to float32 ones; some batches become other identities.
+
+    What comes in from beyond the edge is 255, paper.
+    """
+    ink = 255.0 - batch["pixels"].permute(0, 3, 1, 2).to(torch.float32)
+    if torch.rand(()) < choice.quarter_turn_share:
+        ink, labels = turn_identities(ink, labels)
+    return {"pixels": 255.0 - distort(ink, choice).permute(0, 2, 3, 1)}, labels
+
+
+def distort(ink: torch.Tensor, choice: recipe.PictureAugmentation) -> torch.Tensor:
     """Rotate, shear, scale and shift each picture by its own draw; float32 (batch, channels, height, width)."""
     count = len(ink)
 

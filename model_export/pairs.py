@@ -1,0 +1,225 @@
+"""Tables of labelled pairs: one's own evidence, read from CSV, TSV or JSON lines, each also as .gz.
+
+Columns: `a`, `b`, `label` (1: they match, 0: they do not), and, if wanted, `impostor` (the type of a pair that does not
+match), `unit_a` and `unit_b` (whose items they are). A cell is the text itself for a model of text; for others the
+path, relative to the table, of the encoded file, or of a JSON file with the item ({"values", "rate"}). In JSON lines
+`a` and `b` may also be items as over HTTP. TSV knows no quoting. docs/calibrating.md has it with examples.
+
+Without unit columns a unit is a connected component over the pairs labelled 1: items that match, directly or through
+others, are one thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.evidence import GenuineScores, PairScores, Units
+from app.core.modalities.base import Item
+from app.core.scoring import Metric, similarity
+from model_export.comparing import Scores, hardest
+from model_export.errors import CommandError
+from model_export.measure import Embeddings
+from model_export.pair_rows import Cells, Row, read_rows
+
+MAX_PAIRS = 100_000
+"""Pairs measured of a table; each may be a unit pair, and a draw holds a weight for each of their units."""
+LABELLED = "labelled"
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the caller says of a table, for the verdicts that rest on it; None: said by the table itself."""
+
+    population: str | None = None
+    unit: str | None = None
+    impostors: Sequence[str] = ()
+    valid_for_days: int = 730
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Distinct items, and distinct pairs of them: places in `items`, label, impostor type ("" where the label is 1),
+    units and row number, all (pairs,). `unit_of_item` (items,) is the unit that an item was first seen with.
+    """
+
+    items: Sequence[Item]
+    a: Integers
+    b: Integers
+    label: Booleans
+    kind: npt.NDArray[np.str_]
+    unit_a: Integers
+    unit_b: Integers
+    row: Integers
+    unit_of_item: Integers
+    unit_word: str
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The impostor types, in alphabetical order."""
+        return tuple(np.unique(self.kind[~self.label]).tolist())
+
+
+@dataclass(frozen=True)
+class MeasuredPairs:
+    """Scores of the pairs whose items could both be embedded; score float32 and label bool (pairs,), each pair once."""
+
+    scores: Scores
+    score: npt.NDArray[np.float32]
+    label: Booleans
+
+
+def read_pairs(path: Path, form: str) -> PairTable:
+    """Read and check a table for a model of this form; what is left out is printed in one line.
+
+    A pair counts once, however often it is there; pairs of an item with itself, and pairs labelled 0 inside one unit,
+    are left out. Raises CommandError for a table that cannot be read, that contradicts itself, or without both labels.
+    """
+    cells = Cells(path.parent, form)
+    rows = list(read_rows(path, cells))
+    left_out: dict[str, int] = {}
+    rows = _distinct(rows, left_out)
+    if len(rows) > MAX_PAIRS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:MAX_PAIRS])
+        left_out["drawn by lot from too many"] = len(rows) - MAX_PAIRS
+        rows = [rows[at] for at in chosen]
+    units = _units(rows, len(cells.items))
+    inside = [not row.label and one == other for row, (one, other) in zip(rows, units, strict=True)]
+    left_out["labelled 0 inside one unit"] = sum(inside)
+    kept = [(row, unit) for row, unit, drop in zip(rows, units, inside, strict=True) if not drop]
+    number: dict[object, int] = {}
+    ends = np.array([[number.setdefault(end, len(number)) for end in unit] for _, unit in kept], np.int64)
+    unit_of_item = np.full(len(cells.items), -1, np.int64)
+    for (row, _), (one, other) in zip(reversed(kept), reversed(ends.tolist()), strict=True):
+        unit_of_item[[row.a, row.b]] = one, other
+    label = np.array([row.label for row, _ in kept], np.bool_)
+    print(
+        f"{len(kept)} pairs of {len(cells.items)} items: {label.sum()} match, {(~label).sum()} do not; "
+        f"{len(number)} units" + "".join(f"; left out: {count} {why}" for why, count in left_out.items() if count)
+    )
+    if not label.any() or label.all():
+        none = 0 if label.any() else 1
+        raise CommandError(f"{path}: pairs of both labels are needed, and none is labelled {none}")
+    return PairTable(
+        items=cells.items,
+        a=np.array([row.a for row, _ in kept], np.int64),
+        b=np.array([row.b for row, _ in kept], np.int64),
+        label=label,
+        kind=np.array(["" if row.label else row.impostor or LABELLED for row, _ in kept]),
+        unit_a=ends[:, 0],
+        unit_b=ends[:, 1],
+        row=np.array([row.number for row, _ in kept], np.int64),
+        unit_of_item=unit_of_item,
+        unit_word="group of matching items" if rows[0].units is None else "unit of the table",
+    )
+
+
+def score_pairs(table: PairTable, rows: Embeddings, metric: Metric) -> MeasuredPairs:
+    """Compare the pairs whose items could both be embedded. Raises CommandError where too few are left."""
+    for code, share in rows.failure_to_acquire.items():
+        print(f"{share:.2%} of the items are refused, their pairs left out: {code}")
+    place = np.cumsum(rows.kept) - 1
+    kept = np.flatnonzero(rows.kept[table.a] & rows.kept[table.b])
+    label, kind = table.label[kept], table.kind[kept]
+    a, b = place[table.a[kept]], place[table.b[kept]]
+    vectors = rows.vectors
+    score = np.array([similarity(vectors[i], vectors[j], metric) for i, j in zip(a, b, strict=True)], np.float32)
+    names, unit = np.unique(np.stack([table.unit_a[kept], table.unit_b[kept]]), return_inverse=True)
+    unit_a, unit_b = unit.reshape(2, -1)
+    types = [name for name in table.types if (kind == name).any()]
+    if not label.any() or not types:
+        raise CommandError("the items that could be embedded leave no pair of one label")
+    masks = {"genuine": label, **{name: ~label & (kind == name) for name in types}}
+    return MeasuredPairs(
+        Scores(
+            Units(len(names)),
+            _genuine(score[label], unit_a[label], unit_b[label]),
+            {name: PairScores(score[masks[name]], unit_a[masks[name]], unit_b[masks[name]]) for name in types},
+            hardest=[
+                {"kind": name, "score": f"{score[at]:.6f}", "row": str(table.row[kept[at]])}
+                for name, mask in masks.items()
+                for at in hardest(score, mask, lowest=name == "genuine")
+            ],
+        ),
+        score,
+        label,
+    )
+
+
+def describe_impostors(table: PairTable, said: Sequence[str]) -> dict[str, str]:
+    """Impostor type -> words. said: `TYPE=words` each, or the words alone where there is one type.
+
+    Raises CommandError for a type that the table does not have.
+    """
+    words = dict.fromkeys(table.types, "pairs labelled as not matching")
+    if table.types != (LABELLED,):
+        words = {name: f"pairs labelled as not matching, of type {name}" for name in table.types}
+    for one in said:
+        name, equals, text = one.partition("=")
+        if not equals and len(table.types) == 1:
+            name, text = table.types[0], one
+        if name not in words or not text.strip():
+            have = ", ".join(table.types)
+            raise CommandError(f"--impostor: give TYPE=WORDS; the table's types are {have}, not {name!r}")
+        words[name] = text.strip()
+    return words
+
+
+def _genuine(score: npt.NDArray[np.float32], unit_a: Integers, unit_b: Integers) -> GenuineScores:
+    """Genuine pairs; one of two units counts for each of them."""
+    crossing = unit_a != unit_b
+    if not crossing.any():
+        return GenuineScores(score, unit_a)
+    return GenuineScores(
+        np.concatenate([score, score[crossing]]),
+        np.concatenate([unit_a, unit_b[crossing]]),
+        np.concatenate([unit_b, unit_a[crossing]]),
+    )
+
+
+def _distinct(rows: Sequence[Row], left_out: dict[str, int]) -> list[Row]:
+    """Each unordered pair once for its type. Raises CommandError for a pair with both labels, naming the rows."""
+    first: dict[tuple[int, int], Row] = {}
+    seen: set[tuple[int, int, str]] = set()
+    kept = []
+    own = double = 0
+    for row in rows:
+        pair = min(row.a, row.b), max(row.a, row.b)
+        before = first.setdefault(pair, row)
+        if before.label != row.label:
+            raise CommandError(f"rows {before.number} and {row.number} label the same pair differently; correct one")
+        if row.a == row.b:
+            own += 1
+        elif (*pair, row.impostor) in seen:
+            double += 1
+        else:
+            seen.add((*pair, row.impostor))
+            kept.append(row)
+    left_out |= {"of an item with itself": own, "there already": double}
+    if not kept:
+        raise CommandError("the table holds no pair of two different items")
+    return kept
+
+
+def _units(rows: Sequence[Row], items: int) -> list[tuple[object, object]]:
+    """The two units of each row: those that the table names, else the components of the pairs labelled 1."""
+    if rows[0].units is not None:
+        return [row.units for row in rows if row.units is not None]
+    parent = list(range(items))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    for row in rows:
+        if row.label:
+            parent[root(row.a)] = root(row.b)
+    return [(root(row.a), root(row.b)) for row in rows]

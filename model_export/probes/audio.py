@@ -1,0 +1,61 @@
+"""Sounds made for the project: vowel-like tones in several containers, rates, widths and channels."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from app.core.modalities.base import Item
+
+FORMANTS = ((730.0, 1090.0), (270.0, 2290.0), (300.0, 870.0), (530.0, 1840.0))
+"""First and second formants of four vowels, in Hz (Peterson & Barney 1952, men)."""
+
+FILES: tuple[tuple[int, int, str, str], ...] = (
+    (8000, 1, "WAV", "PCM_16"),
+    (16000, 1, "WAV", "PCM_24"),
+    (44100, 2, "WAV", "FLOAT"),
+    (48000, 2, "FLAC", "PCM_16"),
+    (22050, 1, "OGG", "VORBIS"),
+    (11025, 1, "WAV", "ULAW"),
+    (8000, 2, "FLAC", "PCM_24"),
+    (44100, 1, "MP3", "MPEG_LAYER_III"),
+)
+"""Rate in Hz, channels, container and subtype, as libsndfile names them."""
+
+
+def probe_items(shortest: float, longest: float) -> list[Item]:
+    """One sound a file kind, of lengths between the two, in seconds."""
+    lengths = np.geomspace(max(shortest * 1.5, 0.05), longest * 0.9, len(FILES))
+    return [
+        {"bytes": _encode(utter(seed, seconds, rate), rate, channels, container, subtype)}
+        for seed, (seconds, (rate, channels, container, subtype)) in enumerate(zip(lengths, FILES, strict=True))
+    ]
+
+
+def utter(seed: int, seconds: float, rate: int) -> npt.NDArray[np.float64]:
+    """A few vowels on a gliding voice, full scale at 1: float64 (samples,)."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    pitch = rng.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(1, 3) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    sound = rng.normal(0, 0.002, len(time))
+    pieces = np.minimum((time / seconds * 3).astype(int), 2)
+    for piece, vowel in enumerate(rng.permutation(len(FORMANTS))[:3]):
+        inside = pieces == piece
+        for harmonic in range(1, 30):
+            hertz = harmonic * float(pitch.mean())
+            if hertz < 0.45 * rate:
+                loud = sum(1 / (1 + ((hertz - formant) / 80) ** 2) for formant in FORMANTS[vowel])
+                sound += inside * 0.2 * loud * np.sin(harmonic * phase)
+    return np.asarray(sound * np.sin(np.pi * time / seconds) ** 0.5)
+
+
+def _encode(sound: npt.NDArray[np.float64], rate: int, channels: int, container: str, subtype: str) -> bytes:
+    other = np.roll(sound, rate // 200) * 0.5  # the second channel is later and quieter, so that a mix shows
+    frames = sound if channels == 1 else np.stack([sound, other], axis=1)
+    file = BytesIO()
+    soundfile.write(file, frames, rate, format=container, subtype=subtype)
+    return file.getvalue()

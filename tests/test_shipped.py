@@ -1,0 +1,172 @@
+"""All bundles that ship, served at once as `make run` does: what each takes, says of itself and refuses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.core.bundle import read_bundle
+from app.core.bundle.manifest import version_key
+from model_export.drawings import probe_files
+from model_export.probes.audio import probe_items as sounds
+from model_export.probes.series import beat
+from tests.supervisor.live import LiveService, live_service
+
+MODELS = Path("models")
+FORMS = {"glyphs": "base64", "questions": "text", "digits": "base64", "heartbeat": "values", "heartbeat-gru": "values"}
+Item = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[LiveService]:
+    with live_service(MODELS, workers=1, default_model="glyphs") as running:
+        running.wait_ready(1)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: LiveService) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=60) as session:
+        yield session
+
+
+def encoded(data: bytes) -> Item:
+    return {"base64": base64.b64encode(data).decode()}
+
+
+def items(name: str) -> list[Item]:
+    """Four items that the model takes."""
+    if name == "glyphs":
+        return [encoded(data) for data in probe_files()[:4]]
+    if name == "digits":
+        return [encoded(item["bytes"]) for item in sounds(0.2, 1.0)[:4]]
+    if name == "questions":
+        asked = ("how do I change my pin", "I want a new pin please", "book a flight to Oslo", "what is my balance")
+        return [{"text": text} for text in asked]
+    return [{"values": beat(seed, 4000, 1).tolist(), "rate": 500} for seed in range(4)]
+
+
+def newest(name: str) -> Path:
+    return max((MODELS / name).glob("*.*.*"), key=lambda folder: version_key(folder.name))
+
+
+def test_every_shipped_bundle_is_served_and_says_what_it_takes(client: httpx.Client) -> None:
+    listed = {one["name"]: one for one in client.get("/models").json()["models"]}
+    assert {name: listed[name]["item_form"] for name in FORMS} == FORMS
+    for name in FORMS:
+        one = listed[name]
+        assert one["golden_source"] == "training framework"
+        assert one["licence"]["weights"]
+        assert one["limits"]
+        assert one["relation"]["match_means"]
+        assert one["status"] == ("demonstration" if name == "digits" else "released")
+        assert bool([p for p in one["operating_points"] if p["default"]]) == (name != "digits")
+    assert "SA" in listed["digits"]["licence"]["weights"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_compare_and_embed_agree_for_every_form(client: httpx.Client, name: str) -> None:
+    a, b, *_ = items(name)
+    raw = client.post("/compare", json={"model": name, "a": a, "b": b}).json()
+    given = client.post("/embed", json={"model": name, "inputs": [a, b]}).json()
+    vectors = np.array(given["embeddings"], np.float64)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert raw["score"] == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-5)
+    mixed = {"embedding": given["embeddings"][0], "fingerprint": given["fingerprint"]}
+    for one, other in ((mixed, b), (b, mixed)):
+        answer = client.post("/compare", json={"model": name, "a": one, "b": other})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["score"] == pytest.approx(raw["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_item_of_another_form_is_refused_with_the_form_it_takes(client: httpx.Client, name: str) -> None:
+    for other, form in (("questions", "text"), ("heartbeat", "values"), ("glyphs", "base64")):
+        if form == FORMS[name]:
+            continue
+        answer = client.post("/compare", json={"model": name, "a": items(name)[0], "b": items(other)[0]})
+        assert answer.status_code == 422
+        problem = answer.json()
+        assert problem["code"] == "invalid_request"
+        assert problem["pointer"] == "/b"
+        assert FORMS[name] in problem["detail"]
+
+
+def test_an_embedding_of_another_model_is_never_compared(client: httpx.Client) -> None:
+    given = client.post("/embed", json={"model": "heartbeat", "inputs": items("heartbeat")[:1]}).json()
+    other = {"embedding": given["embeddings"][0], "fingerprint": given["fingerprint"]}
+    answer = client.post("/compare", json={"model": "heartbeat-gru", "a": items("heartbeat")[0], "b": other})
+    assert answer.status_code == 409
+
+
+def test_a_demonstration_decides_only_at_the_callers_threshold(client: httpx.Client) -> None:
+    a, b, *_ = items("digits")
+    undecided = client.post("/compare", json={"model": "digits", "a": a, "b": b}).json()
+    assert undecided["verdict"] == "undetermined"
+    assert [reason["code"] for reason in undecided["reasons"]] == ["insufficient_evidence"]
+    assert undecided["operating_point"] is None
+    answer = client.post("/compare", json={"model": "digits", "a": a, "b": b, "threshold": -0.99}).json()
+    assert answer["verdict"] == "match"
+    assert answer["operating_point"]["source"] == "caller"
+
+
+@pytest.mark.parametrize("name", ["questions", "heartbeat", "heartbeat-gru", "digits"])
+def test_neighbours_of_other_lengths_change_no_score(client: httpx.Client, name: str) -> None:
+    """The ladder pads a batch's items to its buckets; what stands beside an item must not count."""
+    four = items(name)
+    if name == "questions":
+        four += [{"text": "please " * 40 + "tell me where my parcel is"}, {"text": "card"}]
+    elif name.startswith("heartbeat"):
+        four += [{"values": beat(7, 1001, 1).tolist()}, {"values": beat(8, 9999, 1).tolist()}]
+    pairs = [{"a": four[i], "b": four[j]} for i in range(len(four)) for j in range(i)]
+    together = client.post("/compare/batch", json={"model": name, "pairs": pairs, "threshold": 0.5}).json()["results"]
+    band = read_bundle(newest(name)).calibration
+    assert band is not None
+    for pair, one in zip(pairs, together, strict=True):
+        alone = client.post("/compare", json={"model": name, **pair, "threshold": 0.5}).json()
+        assert abs(alone["score"] - one["score"]) <= band.guard_band / 2
+        assert alone["verdict"] == one["verdict"]
+
+
+def test_a_bad_item_leaves_its_neighbours_unharmed(client: httpx.Client) -> None:
+    good, other, *_ = items("heartbeat")
+    ragged = {"values": [[0.1], [0.2, 0.3]] * 1000}
+    gap = {"values": [[None]] * 2000}
+    pairs = [{"a": good, "b": other}, {"a": good, "b": ragged}, {"a": gap, "b": good}, {"a": other, "b": good}]
+    results = client.post("/compare/batch", json={"model": "heartbeat", "pairs": pairs}).json()["results"]
+    assert results[0]["score"] == pytest.approx(results[3]["score"], abs=1e-6)
+    assert results[1]["error"]["code"] == "invalid_request"
+    assert results[1]["error"]["pointer"] == "/pairs/1/b"
+    assert results[2]["error"]["code"] == "unusable_input"
+    assert results[2]["error"]["pointer"] == "/pairs/2/a"
+
+
+def test_long_items_are_windowed_and_say_so(client: httpx.Client) -> None:
+    long_text = client.post(
+        "/embed", json={"model": "questions", "inputs": [{"text": "where is my new bank card today " * 40}]}
+    ).json()
+    assert "windowed" in {notice["code"] for notice in long_text["notices"]}
+    cut = {"text": "where is my new bank card today " * 40, "truncate": True}
+    notices = client.post("/embed", json={"model": "questions", "inputs": [cut]}).json()["notices"]
+    codes = {notice["code"] for notice in notices}
+    assert "truncated" in codes
+    assert "windowed" not in codes
+    slower = {"values": beat(1, 3600, 1).tolist(), "rate": 360}
+    codes = {
+        one["code"] for one in client.post("/embed", json={"model": "heartbeat", "inputs": [slower]}).json()["notices"]
+    }
+    assert codes >= {"resampled", "windowed"}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_shipped_bundle_is_small_and_holds_no_code(name: str) -> None:
+    folder = newest(name)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".onnx", ".npz", ".md", ".html", ".png"}
+    assert sum(path.stat().st_size for path in files) < 4 * 1024 * 1024
