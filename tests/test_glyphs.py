@@ -131,9 +131,12 @@ def test_readme_command_gives_the_answer_that_readme_shows(service: LiveService)
 
 def test_every_command_in_readme_is_answered(service: LiveService) -> None:
     commands = re.findall(r"^curl .*$", Path("README.md").read_text("utf-8"), re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
-        assert ask(service, command)["fingerprint"] == read_bundle(newest()).fingerprint
+        answer = ask(service, command)
+        version = read_bundle(MODELS / answer["model"] / answer["version"])
+        assert answer["fingerprint"] == version.fingerprint
+        assert answer["model"] == ("questions" if "questions" in command else "glyphs")
 
 
 def test_two_hands_of_one_character_match_and_another_character_does_not(service: LiveService) -> None:

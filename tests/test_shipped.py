@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
-from app.core.bundle import read_bundle
+from app.core.bundle import ModalityChoice, read_bundle, seal
 from app.core.bundle.manifest import version_key
+from app.core.modalities.base import Limits
+from app.core.scoring import similarity_matrix
+from app.runtime.encoder import Encoder
 from model_export.drawings import probe_files
 from model_export.probes.audio import probe_items as sounds
 from model_export.probes.series import beat
@@ -134,6 +138,32 @@ def test_neighbours_of_other_lengths_change_no_score(client: httpx.Client, name:
         assert alone["verdict"] == one["verdict"]
 
 
+LONGEST = {"questions": ("lengths", [128]), "digits": ("ladder_seconds", [2.0])} | dict.fromkeys(
+    ("heartbeat", "heartbeat-gru"), ("ladder", [2500])
+)
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_padding_to_the_longest_bucket_changes_no_verdict(name: str) -> None:
+    """The same bundle with one bucket only, so that every item is padded as far as it can be."""
+    bundle = read_bundle(newest(name))
+    manifest, calibration = bundle.manifest, bundle.calibration
+    assert calibration is not None
+    field, only = LONGEST[name]
+    assert len(manifest.modality.params[field]) > 1
+    params = manifest.modality.params | {field: only}
+    draft = manifest.draft(modality=ModalityChoice(name=manifest.modality.name, params=params))
+    far = seal(draft, graph=bundle.graph, golden=bundle.golden, assets=bundle.assets)
+    short = [item for item in bundle.golden.items if not item.get("truncate")]
+    near_rows, far_rows = (Encoder(one, device="cpu", threads=1).embed(short, Limits()) for one in (bundle, far))
+    near, padded = (similarity_matrix(rows, rows, "cosine") for rows in (near_rows, far_rows))
+    # Twice the greatest difference stays inside the guard band, in which no verdict is given: none can turn.
+    assert 2 * float(np.abs(near - padded).max()) < calibration.guard_band
+    for point in calibration.operating_points:
+        decided = np.abs(near - point.threshold) >= calibration.guard_band
+        assert ((near >= point.threshold) == (padded >= point.threshold))[decided].all()
+
+
 def test_a_bad_item_leaves_its_neighbours_unharmed(client: httpx.Client) -> None:
     good, other, *_ = items("heartbeat")
     ragged = {"values": [[0.1], [0.2, 0.3]] * 1000}
@@ -170,3 +200,21 @@ def test_a_shipped_bundle_is_small_and_holds_no_code(name: str) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".onnx", ".npz", ".md", ".html", ".png"}
     assert sum(path.stat().st_size for path in files) < 4 * 1024 * 1024
+
+
+def test_readme_states_the_figures_that_the_bundles_hold() -> None:
+    readme = Path("README.md").read_text("utf-8")
+    for name in FORMS:
+        calibration = read_bundle(newest(name)).calibration
+        assert calibration is not None
+        (row,) = (line for line in readme.splitlines() if line.startswith(f"| [`{name}`]"))
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[6].startswith(f"{calibration.counts.units} ")
+        if not calibration.supported:
+            assert cells[4:6] == ["none claimed", "none claimed"]
+            continue
+        default = (calibration.default_impostor, calibration.defaults[calibration.default_impostor])
+        (point,) = (p for p in calibration.operating_points if (p.impostor, p.name) == default)
+        assert point.fnmr is not None
+        assert cells[4] == f"{point.fmr.value:.3f} ({math.ceil(point.fmr.high * 1000) / 1000:.3f})"
+        assert cells[5] == f"{point.fnmr.value:.3f}"
