@@ -83,18 +83,22 @@ def _add_measurements(commands: _Commands) -> None:
     """What docs/results.md is made with, beside `evaluate`."""
     floors = ("characters", "pixels", "euclidean", "dtw", "beat", "spectrum")
 
-    command = commands.add_parser("floor", help="print what a comparison without learning does on the same items")
-    command.add_argument("name", choices=floors, help="see model_export/floors.py")
+    command = commands.add_parser("compare", help="print one table of bundles and of comparisons without learning")
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[], help="see model_export/floors.py")
     _add_data(command)
-    command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
-    command.set_defaults(run=_floor)
+    command.set_defaults(run=_compare)
 
     command = commands.add_parser("nearest", help="print 1-nearest-neighbour accuracy on a set's official parts")
-    subject = command.add_mutually_exclusive_group(required=True)
-    subject.add_argument("bundle", type=Path, nargs="?")
-    subject.add_argument("--floor", choices=floors)
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[])
     command.add_argument("--recipe", type=Path, required=True, help="names the data")
     command.set_defaults(run=_nearest)
+
+    command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
+    command.add_argument("page", type=Path)
+    command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
+    command.set_defaults(run=_fill)
 
     command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
     command.add_argument("recipe", type=Path)
@@ -192,20 +196,31 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         evaluate_recipe(subject, chosen.recipe, chosen.out)
 
 
-def _floor(chosen: argparse.Namespace) -> None:
-    from model_export.floors import measure_floor
+def _compare(chosen: argparse.Namespace) -> None:
+    from model_export.compare import compare_on_pairs, compare_on_recipe, make_subjects
+    from model_export.recipe import read_recipe
 
-    measure_floor(chosen.name, chosen.recipe, chosen.pairs, chosen.out)
+    recipe = chosen.recipe and read_recipe(chosen.recipe)
+    subjects = make_subjects(chosen.bundles, chosen.floor, recipe)
+    if recipe is None:
+        compare_on_pairs(subjects, chosen.pairs)
+    else:
+        compare_on_recipe(subjects, recipe)
 
 
 def _nearest(chosen: argparse.Namespace) -> None:
-    from model_export.floors import Floor
-    from model_export.nearest import measure_nearest
+    from model_export.compare import make_subjects
+    from model_export.nearest import compare_nearest
     from model_export.recipe import read_recipe
-    from model_export.subjects import LocalSubject
 
     recipe = read_recipe(chosen.recipe)
-    measure_nearest(Floor(chosen.floor, recipe) if chosen.floor else LocalSubject(chosen.bundle), recipe)
+    compare_nearest(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
+def _fill(chosen: argparse.Namespace) -> None:
+    from model_export.filling import fill
+
+    fill(chosen.page, chosen.matching)
 
 
 def _own_pairs(chosen: argparse.Namespace) -> None:

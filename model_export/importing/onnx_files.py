@@ -1,0 +1,202 @@
+"""`import onnx`: an ONNX file and a spec of what it takes, as a bundle.
+
+The original is the file's own graph, run one item at a time on what numpy prepares by the spec. Whether that is the
+preparation that the encoder was trained with, only reference vectors of its owner can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from app.core import modalities
+from app.core.bundle import CPU, CUDA, Draft
+from app.core.bundle.manifest import sha256_hex
+from app.core.modalities.base import Array, Item, Limits, Modality, Window
+from app.core.scoring import pool
+from app.runtime.encoder import UNIT_TOLERANCE, Encoder
+from model_export.errors import CommandError
+from model_export.importing.declaring import make_draft
+from model_export.importing.foreign import (
+    MASKS,
+    Feed,
+    Original,
+    fixed_batch,
+    match_inputs,
+    opset_of,
+    output_of,
+    padded,
+    precision_of,
+    read_graph,
+)
+from model_export.importing.graphs import one_line
+from model_export.importing.onnx_spec import Spec, read_spec
+from model_export.importing.publishing import PARITY, Reference, Rows, check_free, compare, publish, usable
+from model_export.importing.wrapping import wrap
+from model_export.probes.choosing import probe_items
+
+NOISE = 9
+"""Windows of noise that are compared besides the items: as a batch they are cut into 8 and 1."""
+
+
+def import_onnx(path: Path, spec_path: Path, models: Path) -> Path:
+    """Write the bundle of a file and return its folder. Raises CommandError; nothing is written then."""
+    spec = read_spec(spec_path)
+    check_free(models, spec.name, spec.version)
+    model = read_graph(path)
+    assets = {name: (spec_path.parent / file).read_bytes() for name, file in spec.modality.assets.items()}
+    modality = modalities.create(spec.modality.name, spec.modality.params, assets)
+    examples = modality.examples()
+    feeds = match_inputs(model, spec.graph, tuple(examples[0]))
+    _check_scaling(spec, feeds)
+    output = output_of(model, spec.graph)
+    original = Original(model, spec.graph, feeds, output)
+    for window in examples:
+        original.embed([window])  # refuses a length that the graph does not take
+    reference = _reference(spec, spec_path.parent, modality, original, PARITY[precision_of(model)])
+    windows = [window for item in reference.items for window in modality.prepare(item, Limits()).windows]
+    windows += _noise(examples)
+    inputs = padded(windows, modality.collate)
+    wanted = original.embed(inputs)
+    _check_lengths(spec, wanted)
+    draft = _draft(spec, path, model, tuple(examples[0]), wanted.shape[1])
+    loop = _loop(original, feeds, inputs, PARITY[draft.graph.precision])
+
+    def compare_windows(encoder: Encoder) -> None:
+        got = encoder.encode(windows)
+        compare("the file's own graph, one by one", got, wanted, PARITY[draft.graph.precision])
+
+    wrapped = wrap(model, spec.graph, feeds, output, examples=examples, loop=loop)
+    return publish(models, draft, wrapped, assets=assets, reference=reference, further=compare_windows)
+
+
+def _draft(spec: Spec, path: Path, model: onnx.ModelProto, inputs: tuple[str, ...], dimension: int) -> Draft:
+    return make_draft(
+        spec.declared,
+        name=spec.name,
+        modality=spec.modality.name,
+        params=spec.modality.params,
+        inputs=inputs,
+        opset=opset_of(model),
+        dimension=dimension,
+        metric=spec.graph.metric,
+        normalized=spec.graph.metric == "cosine",
+        origin=f"imported from {path.name} (sha256 {sha256_hex(path.read_bytes())}); origin: {spec.origin}",
+        providers=(CPU, CUDA),
+        libraries=("onnx", "onnxruntime"),
+        precision=precision_of(model),
+    )
+
+
+def _check_scaling(spec: Spec, feeds: Sequence[Feed]) -> None:
+    pixels = spec.graph.pixels
+    if pixels is None:
+        return
+    if feeds[0].dtype.kind != "f" and (pixels.mean != 0.0 or pixels.scale != 1.0):
+        raise CommandError("graph.pixels: the file's graph takes whole numbers, so leave mean and scale out")
+    channels = 1 if spec.modality.params.get("mode") == "L" else 3
+    if pixels.channels == "bgr" and channels == 1:
+        raise CommandError("graph.pixels.channels: bgr is for mode RGB")
+    for name, numbers in (("mean", pixels.mean), ("scale", pixels.scale)):
+        if isinstance(numbers, tuple) and len(numbers) not in (1, channels):
+            raise CommandError(f"graph.pixels.{name}: has {len(numbers)} numbers for {channels} channels")
+
+
+def _check_lengths(spec: Spec, rows: Rows) -> None:
+    if not np.isfinite(rows).all():
+        raise CommandError("the file's graph gives numbers that are not finite")
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    if spec.graph.metric == "cosine" and np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+        raise CommandError(
+            f"graph.normalise: the file's vectors have lengths from {lengths.min():.3g} to {lengths.max():.3g}, and "
+            "cosine needs 1: set it to true"
+        )
+
+
+def _loop(original: Original, feeds: Sequence[Feed], inputs: Sequence[Any], limit: float) -> int | None:
+    """The batch size that must be looped over: the one that is declared, or 1 where a declared freedom is none."""
+    size = fixed_batch(feeds)
+    if size is not None:
+        print(f"the graph takes batches of {size} only: it is looped over the batch")
+        return size
+    pair = next((list(two) for two in combinations(inputs, 2) if _shapes(two[0]) == _shapes(two[1])), [inputs[0]] * 2)
+    alone = np.concatenate([original.give([one]) for one in pair])
+    try:
+        together = original.give(pair)
+    except CommandError:
+        together = np.empty(0, np.float32)
+    if together.shape == alone.shape and np.abs(together - alone).max() <= limit * max(1.0, np.abs(alone).max()):
+        return None
+    print("the graph says that it takes any batch, but two at once fail or differ: it is looped over the batch")
+    return 1
+
+
+def _shapes(window: dict[str, Array]) -> list[tuple[int, ...]]:
+    return [array.shape for array in window.values()]
+
+
+def _noise(examples: Sequence[Window]) -> list[Window]:
+    """Windows of random pixels or numbers in the shapes of the examples; none for token ids, which are no numbers."""
+    rng = np.random.default_rng(0)
+    if any(array.dtype == np.int64 for array in examples[0].values()):
+        return []
+    made: list[Window] = []
+    for place in range(max(NOISE, len(examples))):
+        window = dict(examples[place % len(examples)])
+        for name, array in window.items():
+            if array.dtype == np.uint8:
+                window[name] = rng.integers(0, 256, array.shape, dtype=np.uint8)
+            elif name not in MASKS:
+                window[name] = rng.standard_normal(array.shape).astype(array.dtype)
+        made.append(window)
+    return made
+
+
+def _reference(spec: Spec, folder: Path, modality: Modality, original: Original, limit: float) -> Reference:
+    """The owner's items and vectors, or items drawn for the project and what the file's graph gives for them."""
+    if spec.reference is not None:
+        items, vectors = _read_reference(folder / spec.reference)
+        if spec.graph.metric == "cosine":
+            vectors = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        limit = max(limit, spec.reference_tolerance)
+        return Reference(items, vectors.astype(np.float32), "reference vectors of the owner", limit)
+    items = usable(modality, probe_items(modality))
+    rows = []
+    for item in items:
+        vectors = original.embed(padded(modality.prepare(item, Limits()).windows, modality.collate))
+        rows.append(vectors[0] if len(vectors) == 1 else pool(vectors, spec.graph.metric == "cosine"))
+    return Reference(items, np.stack(rows), "self", limit)
+
+
+def _read_reference(path: Path) -> tuple[tuple[Item, ...], Rows]:
+    """Read `vectors` float32 (n, d) and `item_0` to `item_<n-1>`: bytes (uint8), a text, or float (steps, channels).
+
+    Raises CommandError for anything else; no pickle is read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            vectors = np.asarray(arrays["vectors"], np.float32)
+            found = [arrays[f"item_{place}"] for place in range(len(vectors))]
+            strange = set(arrays.files) - {"vectors", *(f"item_{place}" for place in range(len(vectors)))}
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or one_line(error)}") from error
+    except Exception as error:  # numpy and zipfile raise almost any type on damaged files
+        raise CommandError(f"{path}: cannot be read as reference vectors: {one_line(error)}") from error
+    if strange or vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+        raise CommandError(f"{path}: must hold vectors (n, d), finite, and item_0 to item_<n-1>, and nothing else")
+    return tuple(_item(path, place, array) for place, array in enumerate(found)), vectors
+
+
+def _item(path: Path, place: int, array: Array) -> Item:
+    if array.dtype == np.uint8 and array.ndim == 1:
+        return {"bytes": array.tobytes()}
+    if array.dtype.kind == "U" and array.ndim == 0:
+        return {"text": str(array)}
+    if array.dtype.kind == "f" and array.ndim == 2:
+        return {"values": [[None if np.isnan(value) else value for value in row] for row in array.tolist()]}
+    raise CommandError(f"{path}: item_{place} is neither bytes (uint8), nor one text, nor numbers (steps, channels)")
