@@ -176,7 +176,7 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
         raise CommandError(f"this is no evidence, so nothing is written: {error}") from error
     for one in estimated.impostors:
         strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
-        print(f"{one.type}: {one.unit_pairs} unit pairs support {', '.join(strictest) or 'no operating point'}")
+        print(f"{one.type}: P = {one.unit_pairs}, strictest operating point: {', '.join(strictest) or 'none'}")
     today = datetime.datetime.now(datetime.UTC).date()
     assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(

@@ -30,6 +30,7 @@ def write_card(
         f"- Status: {draft.status}",
         f"- Weights: {draft.licence.weights}",
         f"- Data: {draft.licence.data}",
+        *([] if training.data == draft.licence.data else [f"- Origin: {training.data}"]),
         *_origin(training),
         "",
     ]

@@ -6,15 +6,12 @@ Same checkpoint, same bytes: node metadata, which carries build paths, is stripp
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 from safetensors.torch import load_file
 
@@ -40,13 +37,12 @@ from model_export.augment import Batch
 from model_export.card import write_card
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
+from model_export.graphs import OPSET, OUTPUT, export_torch, strip_metadata
 from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
 from model_export.train import TOKENIZER_FILE, make_modality, make_network
 from model_export.windows import stack_windows
 
-OPSET = 20
-OUTPUT = "vectors"
 PARITY = 1e-5
 """Largest difference in any component between torch and ONNX Runtime on the CPU: some tens of float32 steps."""
 TOLERANCE = {CPU: 1e-4, CUDA: 1e-3}
@@ -100,40 +96,11 @@ def _draft(recipe: Recipe, inputs: tuple[str, ...], facts: dict[str, object]) ->
 def to_onnx(encoder: TwinEncoder, modality: Modality) -> bytes:
     """The encoder in eval mode as a self-contained ONNX graph: any batch, and any length where lengths differ."""
     example = stack_windows([modality.examples()[-1]] * 2)
-    batch, steps = torch.export.Dim("batch"), torch.export.Dim("steps")
     sequence = len(encoder.inputs) > 1  # a mask beside the values tells that lengths differ
-    # The exporter warns of its own parts: of calls that torch deprecated, and of torchvision, not used here.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)  # both inputs share theirs
-        program = torch.onnx.export(
-            encoder,
-            tuple(example[name] for name in encoder.inputs),
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=tuple({0: batch, 1: steps} if sequence else {0: batch} for _ in encoder.inputs),
-            input_names=list(encoder.inputs),
-            output_names=[OUTPUT],
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise CommandError("torch.onnx.export returned no program")
-    graph: bytes = _strip_metadata(program.model_proto).SerializeToString(deterministic=True)
+    axes = {0: "batch", 1: "steps"} if sequence else {0: "batch"}
+    model = export_torch(encoder, {name: example[name] for name in encoder.inputs}, dict.fromkeys(encoder.inputs, axes))
+    graph: bytes = strip_metadata(model).SerializeToString(deterministic=True)
     return graph
-
-
-def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove what tells of the machine that exported: source paths, scopes, stack traces."""
-    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    for value in (*model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-        value.doc_string = ""
-    del model.graph.value_info[:]
-    return model
 
 
 def _check_parity(name: str, got: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> None:

@@ -1,7 +1,7 @@
-"""`floor NAME (--recipe RECIPE | --pairs FILE)`: what a comparison without learning does on the same items and pairs.
+"""Floors: what a comparison without learning does on the same items and pairs, measured by the same code.
 
-A floor is a subject like a bundle: it turns items into rows, and evaluate.py measures them. What an encoder gains over
-it is what training was good for.
+A floor is a subject like a bundle: it turns items into rows, which are then compared. What an encoder gains over it is
+what training was good for.
 
 - characters: text, cosine of TF-IDF over character n-grams
 - pixels: pictures as the recipe prepares them, correlation of their pixels
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ PREPARED = frozenset({"pixels", "euclidean", "dtw"})
 
 
 class Floor:
-    """A floor as a subject of evaluate.py. Raises CommandError for a floor that does not fit the data.
+    """A floor as a subject, beside those of subjects.py. Raises CommandError for a floor that does not fit the data.
 
     Rows are comparable within one call of `embed` only: `characters` weighs n-grams by the texts of the call, and `dtw`
     places its rows by the distances of the call.
@@ -148,14 +147,3 @@ _SEQUENCES: dict[str, Callable[[Sequence[Window]], Vectors]] = {
     "euclidean": _stretched,
     "dtw": _warped,
 }
-
-
-def measure_floor(name: str, recipe_path: Path | None, pairs: Path | None, out: Path | None) -> None:
-    """Measure a floor as `evaluate` measures a bundle. Errors as there."""
-    from model_export.evaluate import evaluate_pairs, evaluate_recipe
-    from model_export.recipe import read_recipe
-
-    if recipe_path is not None:
-        evaluate_recipe(Floor(name, read_recipe(recipe_path)), recipe_path, out)
-    elif pairs is not None:
-        evaluate_pairs(Floor(name, None), pairs, out)

@@ -1,10 +1,12 @@
-"""`nearest (BUNDLE | --floor NAME) --recipe RECIPE`: 1-nearest-neighbour accuracy by set, on the official parts.
+"""`nearest [BUNDLE ...] [--floor NAME ...] --recipe RECIPE`: 1-nearest-neighbour accuracy by set, on official parts.
 
 A series of the test part takes the class of the training series that is most like it; of several that are equally
 like it, of the first. The recipe's data must come in official parts, each class in both.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,17 +19,18 @@ from model_export.recipe import Recipe
 from model_export.subjects import Subject
 
 
-def measure_nearest(subject: Subject, recipe: Recipe) -> None:
+def compare_nearest(subjects: Sequence[Subject], recipe: Recipe) -> None:
     """Print a table with a row a set. Raises CommandError for data whose measured classes did not train."""
     splits = read_splits(recipe)
     training, test = splits.training, splits.calibration
     if not np.isin(test.identity, training.identity).all():
         raise CommandError("the recipe measures classes that did not train; it needs the official parts: held_out = 0")
-    rows = [("set", "training series", "test series", "classes", f"accuracy, {subject.key}")]
+    rows: list[tuple[str, ...]] = [("set", "training", "test", "classes", *(one.key for one in subjects))]
     for group, name in enumerate(training.group_names):
         own, asked = training.select(training.group == group), test.select(test.group == group)
         counts = (len(own), len(asked), len(np.unique(own.identity)))
-        rows.append((name, *map(str, counts), f"{nearest_accuracy(subject, own, asked):.4f}"))
+        accuracies = (nearest_accuracy(subject, own, asked) for subject in subjects)
+        rows.append((name, *map(str, counts), *(f"{accuracy:.4f}" for accuracy in accuracies)))
     print("\n".join(markdown_table(rows)))
 
 

@@ -303,7 +303,7 @@ class Calibration(_Section):
         default=None, description="name of the genuine pairs of one source, such as 'same_day', tabled apart"
     )
     other_source: str | None = Field(default=None, description="name of those of two sources, such as 'other_day'")
-    folds: int = Field(default=9, ge=2, description="folds by unit of a cross-fitted verification")
+    folds: int = Field(default=9, ge=3, description="folds by unit of a cross-fitted verification")
     draws: int = Field(default=2000, ge=1000, description="bootstrap draws")
     valid_for_days: int = Field(default=730, ge=1)
 

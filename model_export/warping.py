@@ -13,7 +13,8 @@ import numpy.typing as npt
 Real = npt.NDArray[np.float64]
 Sequence2d = npt.NDArray[np.float32]
 
-CELLS_AT_ONCE = 4_000_000
+CELLS_AT_ONCE = 60_000
+"""Cells of a diagonal, over all others, that are computed at once: what the caches hold."""
 
 
 def warp_distances(one: Sequence2d, others: Sequence[Sequence2d]) -> Real:
@@ -21,8 +22,7 @@ def warp_distances(one: Sequence2d, others: Sequence[Sequence2d]) -> Real:
 
     Squared Euclidean cost of steps, summed over the best path without a band, over the sum of both lengths.
     """
-    longest = max(len(other) for other in others)
-    most = max(1, CELLS_AT_ONCE // (len(one) * longest))
+    most = max(1, CELLS_AT_ONCE // len(one))
     parts = [_warp(one, others[at : at + most]) for at in range(0, len(others), most)]
     return np.concatenate(parts)
 
@@ -52,34 +52,25 @@ def _warp(one: Sequence2d, others: Sequence[Sequence2d]) -> Real:
     """The same by diagonals of the table of steps, whose cells depend on the two diagonals before only."""
     steps, lengths = len(one), np.array([len(other) for other in others])
     longest = int(lengths.max())
-    diagonals = _costs_by_diagonal(one, others, longest)
+    left, right = one.astype(np.float64), np.zeros((longest, len(others), one.shape[1]))
+    for place, other in enumerate(others):
+        right[longest - len(other) :, place] = other[::-1]  # backwards, so that a diagonal is a slice of both
+    left_squares, right_squares = (left**2).sum(axis=1)[:, np.newaxis], (right**2).sum(axis=2)
     # Row i + 1 of a buffer is step i of `one`; what lies outside the table is infinite.
     before, last, now = (np.full((steps + 1, len(others)), np.inf) for _ in range(3))
     before[0] = 0.0
     result = np.empty(len(others))
-    for at, costs in enumerate(diagonals):
+    for at in range(steps + longest - 1):
         low, high = max(0, at - longest + 1), min(steps, at + 1)
+        mine, theirs = slice(low, high), slice(longest - 1 - at + low, longest - 1 - at + high)
         cells = now[low + 1 : high + 1]
-        np.minimum(last[low + 1 : high + 1], last[low:high], out=cells)
-        np.minimum(cells, before[low:high], out=cells)
-        cells += costs[low:high]
+        np.minimum(last[low + 1 : high + 1], last[mine], out=cells)
+        np.minimum(cells, before[mine], out=cells)
+        products = np.einsum("ic,inc->in", left[mine], right[theirs])
+        cells += np.maximum(left_squares[mine] + right_squares[theirs] - 2.0 * products, 0.0)
         now[low] = np.inf
         ended = lengths - 1 + steps - 1 == at
         result[ended] = now[steps, ended]
         before, last, now = last, now, before
     ratio: Real = result / (steps + lengths)
     return ratio
-
-
-def _costs_by_diagonal(one: Sequence2d, others: Sequence[Sequence2d], longest: int) -> Real:
-    """Squared distance of step i of `one` to step d - i of each other, at [d, i, other]; elsewhere nothing is set."""
-    padded = np.zeros((longest, len(others), one.shape[1]))
-    for place, other in enumerate(others):
-        padded[: len(other), place] = other
-    left, right = one.astype(np.float64), padded.reshape(-1, one.shape[1])
-    squares = (left**2).sum(axis=1)[:, np.newaxis] + (right**2).sum(axis=1)
-    costs = np.maximum(squares - 2 * (left @ right.T), 0.0).reshape(len(one), longest, len(others))
-    diagonals = np.empty((len(one) + longest - 1, len(one), len(others)))
-    for step, row in enumerate(costs):
-        diagonals[step : step + longest, step] = row
-    return diagonals

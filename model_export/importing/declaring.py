@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.core.bundle import Draft, Embedding, Graph, Licence, ModalityChoice, Numerics, Relation, Training
 from model_export.errors import CommandError
-from model_export.importing.graphs import OUTPUT
+from model_export.graphs import OUTPUT
 
 UNKNOWN = "unknown: ask the owner"
 UNKNOWN_RELATION = "what the owner of the weights trained them to bring together (unknown: ask the owner)"

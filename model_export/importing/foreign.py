@@ -22,8 +22,8 @@ from app.core.errors import TwinserveError
 from app.core.modalities.base import Array, Window
 from app.runtime.session import Session, first_line, open_session
 from model_export.errors import CommandError
+from model_export.graphs import graphs_of, one_line, serialise
 from model_export.importing.declaring import Precision
-from model_export.importing.graphs import graphs_of, one_line, serialise
 from model_export.importing.onnx_spec import Graph, Pixels
 
 OLDEST_OPSET, NEWEST_OPSET = 13, 26

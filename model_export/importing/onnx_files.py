@@ -21,6 +21,7 @@ from app.core.modalities.base import Array, Item, Limits, Modality, Window
 from app.core.scoring import pool
 from app.runtime.encoder import UNIT_TOLERANCE, Encoder
 from model_export.errors import CommandError
+from model_export.graphs import one_line
 from model_export.importing.declaring import make_draft
 from model_export.importing.foreign import (
     MASKS,
@@ -34,7 +35,6 @@ from model_export.importing.foreign import (
     precision_of,
     read_graph,
 )
-from model_export.importing.graphs import one_line
 from model_export.importing.onnx_spec import Spec, read_spec
 from model_export.importing.publishing import PARITY, Reference, Rows, check_free, compare, publish, usable
 from model_export.importing.wrapping import wrap

@@ -21,7 +21,7 @@ from app.core.modalities.base import Item, Limits, Modality, Window
 from app.runtime.encoder import Encoder
 from model_export.card import write_card
 from model_export.errors import CommandError
-from model_export.importing.graphs import serialise, strip_metadata
+from model_export.graphs import serialise, strip_metadata
 
 Rows = npt.NDArray[np.float32]
 

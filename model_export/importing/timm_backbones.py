@@ -19,8 +19,8 @@ from app.core.bundle import CPU, CUDA
 from app.core.modalities.base import Limits
 from app.runtime.encoder import Encoder
 from model_export.errors import CommandError
+from model_export.graphs import OPSET, export_torch, one_line
 from model_export.importing.declaring import Declared, bundle_name, make_draft
-from model_export.importing.graphs import OPSET, export_torch, one_line
 from model_export.importing.publishing import PARITY, Reference, Rows, check_free, compare, publish, usable
 from model_export.probes.choosing import probe_items
 

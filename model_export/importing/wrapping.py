@@ -15,8 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.core.modalities.base import Window
+from model_export.graphs import OUTPUT, fits_inline, graphs_of
 from model_export.importing.foreign import MASKS, Feed
-from model_export.importing.graphs import OUTPUT, fits_inline, graphs_of
 from model_export.importing.onnx_spec import Graph, Pixels
 
 PREFIX = "twinserve/"

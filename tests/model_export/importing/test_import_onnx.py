@@ -18,9 +18,9 @@ from app.core.bundle import Bundle, read_bundle
 from app.core.modalities.base import Limits
 from app.runtime.encoder import Encoder
 from app.runtime.session import open_session
+from model_export import graphs
 from model_export.__main__ import main
 from model_export.drawings import draw_character, probe_files
-from model_export.importing import graphs
 from model_export.importing.onnx_spec import Graph, Licence, Modality, Pixels, Relation, Spec
 from tests.core.modalities.texts import wordpiece
 from tests.model_export.importing.foreign_graphs import (

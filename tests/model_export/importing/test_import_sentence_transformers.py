@@ -14,8 +14,9 @@ from app.core.bundle import Bundle, read_bundle
 from app.core.errors import TooLarge
 from app.core.modalities.base import Limits
 from app.runtime.encoder import Encoder
+from model_export import graphs
 from model_export.__main__ import main
-from model_export.importing import graphs, sentence_encoders
+from model_export.importing import sentence_encoders
 from tests.model_export.importing.tiny_sentences import DIMENSION, MAX_TOKENS, write_sentence_encoder
 from tests.serving import client_of, load, make_app
 
