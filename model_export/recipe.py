@@ -185,6 +185,18 @@ class BagChoice(SequenceChoice):
 
     name: Literal["bag"]
     hidden: int = Field(ge=1, description="width of the hidden layer after the mean")
+    lexical_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the score that the rarity of shared tokens decides; text only"
+    )
+    lexical_dimension: int = Field(default=0, ge=0, description="of `dimension`, what that part takes; 0 without it")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if (self.lexical_share > 0) != (self.lexical_dimension > 0):
+            raise ValueError("lexical_share and lexical_dimension are given together")
+        if self.lexical_dimension >= self.dimension:
+            raise ValueError("lexical_dimension must leave some of dimension")
+        return self
 
 
 EncoderChoice = Annotated[

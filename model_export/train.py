@@ -135,13 +135,15 @@ class _Trainer:
         encoder: TwinEncoder,
         generator: np.random.Generator,
     ) -> _Trainer:
+        prepared = prepare_items(modality, items)
+        encoder.count(prepared.windows)
         encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         chosen = recipe.optimiser
         optimiser = torch.optim.AdamW(encoder.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
         return cls(
             recipe=recipe,
             encoder=encoder,
-            prepared=prepare_items(modality, items),
+            prepared=prepared,
             labels=torch.from_numpy(items.identity),
             batches=endless_batches(items, recipe.sampler, generator),
             generator=generator,

@@ -6,14 +6,21 @@ returns unit vectors (batch, dimension), so that the exported graph holds everyt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from app.core.modalities.base import Window
 
 
 class TwinEncoder(nn.Module):
     """What every encoder is: a module that names the arrays its `forward` takes."""
 
     inputs: tuple[str, ...]
+
+    def count(self, windows: Sequence[Window]) -> None:
+        """Take from the training windows what is counted, not learnt, once before the first step."""
 
 
 def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,16 @@ def make_encoder(choice: recipe.EncoderChoice, modality: Modality, vocabulary: i
         return RecurrentEncoder(
             front=front, hidden=choice.hidden, layers=choice.layers, dropout=dropout, dimension=dimension
         )
-    return BagEncoder(front=front, hidden=choice.hidden, dropout=dropout, dimension=dimension)
+    if choice.lexical_share and "input_ids" not in window:
+        raise CommandError("encoder.lexical_share: only texts have words")
+    return BagEncoder(
+        front=front,
+        hidden=choice.hidden,
+        dropout=dropout,
+        dimension=dimension,
+        lexical_share=choice.lexical_share,
+        lexical_dimension=choice.lexical_dimension,
+    )
 
 
 def _front(choice: recipe.SequenceChoice, window: Window, vocabulary: int) -> Front:

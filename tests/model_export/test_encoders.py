@@ -15,6 +15,7 @@ from app.core import modalities
 from app.core.modalities.base import Modality
 from model_export import recipe
 from model_export.encoders import TwinEncoder
+from model_export.encoders.bag import BagEncoder
 from model_export.encoders.choosing import make_encoder
 from model_export.encoders.fronts import StepFront
 from model_export.errors import CommandError
@@ -28,6 +29,9 @@ CHOICES: dict[str, recipe.EncoderChoice] = {
         name="convolutional_1d", filters=12, blocks=3, kernel=5, width=10, dropout=0.2, dimension=8
     ),
     "bag": recipe.BagChoice(name="bag", hidden=12, width=10, dropout=0.2, dimension=8),
+    "lexical bag": recipe.BagChoice(
+        name="bag", hidden=12, width=10, dimension=20, lexical_share=0.4, lexical_dimension=12
+    ),
     "averaged gru": recipe.RecurrentChoice(name="gru", hidden=12, every=4, level=5, dimension=8),
     "averaged convolution": recipe.Convolutional1dChoice(
         name="convolutional_1d", filters=12, blocks=2, kernel=3, every=4, level=5, dimension=8
@@ -106,7 +110,7 @@ CASES = [
     pytest.param(choice, *kind, id=f"{name}-{modality}")
     for name, choice in CHOICES.items()
     for modality, kind in KINDS.items()
-    if not (name.startswith("averaged") and modality == "text")
+    if not (name.startswith("averaged") and modality == "text") and not (name == "lexical bag" and modality != "text")
 ]
 
 
@@ -192,12 +196,31 @@ def test_averaging_means_real_steps_only() -> None:
 
 def test_encoders_refuse_what_their_modality_does_not_make() -> None:
     picture = recipe.ConvolutionalChoice(name="convolutional", filters=4, blocks=1, dimension=4)
+    with pytest.raises(CommandError, match="only texts have words"):
+        make_encoder(CHOICES["lexical bag"], series(), 0)
     with pytest.raises(CommandError, match="takes pictures"):
         make_encoder(picture, series(), 0)
     waveform = {"kind": "waveform"}
     sound = modalities.create("audio", audio().params.model_dump() | {"features": waveform}, {})  # type: ignore[attr-defined]
     with pytest.raises(CommandError, match="steps x channels"):
         make_encoder(CHOICES["gru"], sound, 0)
+
+
+def test_the_lexical_part_weighs_tokens_by_their_rarity_and_decides_its_share() -> None:
+    encoder = make_encoder(CHOICES["lexical bag"], text(), 30)
+    assert isinstance(encoder, BagEncoder)
+    before = encoder.lexical.clone()
+    encoder.count([{"input_ids": np.array(row)} for row in ([2, 3, 3], [2, 4], [2, 5])])
+    factor = (encoder.lexical / before)[:, 0]
+    assert factor[2:5].tolist() == pytest.approx([1.0, np.log(4 / 2) + 1, np.log(4 / 2) + 1])  # 3 of 3, 1, 1
+    assert float(factor[9]) == pytest.approx(np.log(4) + 1)
+    one, same = torch.tensor([[7]]), torch.ones((1, 1), dtype=torch.int64)
+    encoder.eval()
+    with torch.inference_mode():
+        vector = encoder(one, same)[0]
+    assert float(vector[8:].norm() ** 2) == pytest.approx(0.4, abs=1e-5)
+    encoder.train()
+    assert encoder(one, same).shape == (1, 8)  # the learned part trains alone
 
 
 def test_the_same_texts_give_the_same_tokenizer() -> None:

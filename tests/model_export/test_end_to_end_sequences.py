@@ -21,7 +21,11 @@ from tests.model_export.tiny_sets import (
 
 SMALL = {"dimension": "16", "classes": "4", "per_class": "3"}
 CASES: dict[str, tuple[str, Callable[[Path], None], dict[str, str]]] = {
-    "questions": (".", write_tiny_questions, SMALL | {"classes": "6", "width": "24", "hidden": "24"}),
+    "questions": (
+        ".",
+        write_tiny_questions,
+        SMALL | {"classes": "6", "width": "24", "hidden": "24", "lexical_dimension": "8"},
+    ),
     "digits": ("fsdd", write_tiny_digits, SMALL | {"classes": "3", "filters": "8"}),
     "heartbeat": (
         "ecg_id",
