@@ -1,4 +1,4 @@
-"""Command line of the offline half: train, export, calibrate, evaluate. Each fails with one clear line."""
+"""Command line of the offline half: encoders are trained, imported, exported, measured. Errors are one clear line."""
 
 from __future__ import annotations
 
@@ -29,12 +29,25 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{chosen.command}: {error.detail}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{chosen.command}: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        print(f"{chosen.command}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{chosen.command}: stopped; what was written so far is kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("says nothing")
+    return text
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 36500:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 36500")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,9 +76,11 @@ def _add_calibrate(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
     own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
-    own.add_argument("--population", metavar="WORDS", help="what was measured; the table's name when left out")
-    own.add_argument("--unit", metavar="WORD", help="what is counted, as in 'customer'")
-    own.add_argument("--valid-for-days", type=int, metavar="N", help="how long the evidence holds (730)")
+    own.add_argument(
+        "--population", type=_words, metavar="WORDS", help="what was measured; the table's name when left out"
+    )
+    own.add_argument("--unit", type=_words, metavar="WORD", help="what is counted, as in 'customer'")
+    own.add_argument("--valid-for-days", type=_days, metavar="N", help="how long the evidence holds (730)")
     own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
     command.set_defaults(run=_calibrate)
 
@@ -81,7 +96,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
 def _add_measurements(commands: _Commands) -> None:
     """What docs/results.md is made with, beside `evaluate`."""
-    floors = ("characters", "pixels", "euclidean", "dtw", "beat", "spectrum")
+    floors = ("pixels", "euclidean", "dtw", "characters", "beat", "spectrum")
 
     command = commands.add_parser("compare", help="print one table of bundles and of comparisons without learning")
     command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")

@@ -39,7 +39,7 @@ from model_export.evaluate import PAIR_DRAWS, PAIR_SEED, recipe_tables
 from model_export.measure import Embeddings, guard_band, keep_labelled, sample_for_band
 from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
 from model_export.populations import read_splits
-from model_export.recipe import read_recipe
+from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.report import Table, write_report
 from model_export.subjects import LocalSubject
 from model_export.tables import verification_table
@@ -88,12 +88,14 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     recipe = read_recipe(recipe_path)
     subject = LocalSubject(folder)
     chosen, splits = recipe.calibration, read_splits(recipe)
-    trained_with = subject.encoder.bundle.manifest.training.recipe
+    if splits.units_train:
+        raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
+    source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
         impostors={"random": chosen.random, **({} if chosen.hard is None else {"hard": chosen.hard})},
-        source="shipped" if trained_with == recipe_path.name else "yours",
+        source=source,
         valid_for_days=chosen.valid_for_days,
         draws=chosen.draws,
         seed=recipe.seed,
@@ -122,6 +124,19 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
         protocol = f"verified on other identities: {splits.test_population}"
     tables = recipe_tables(subject, tested, splits, recipe)
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=tested)
+
+
+def _source(recipe: Recipe, trained_with: str | None) -> Literal["shipped", "yours"]:
+    """Who measured: the recipe that trained the bundle, or somebody else.
+
+    Raises CommandError for a recipe of that name with another cut, which would measure units that trained. A bundle of
+    before such digests, glyphs 1.0.1, has the name alone.
+    """
+    name, _, digest = (trained_with or "").partition("#")
+    own_name, _, own_digest = name_recipe(recipe).partition("#")
+    if name == own_name and digest not in ("", own_digest):
+        raise CommandError(f"{own_name}: cuts or prepares the data otherwise than when it trained this bundle")
+    return "shipped" if name == own_name else "yours"
 
 
 def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Path:

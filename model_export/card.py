@@ -51,8 +51,8 @@ def write_card(
             for one in calibration.impostors
         ),
         "",
-        "Operating points: a threshold chosen on the population above, and the rates there. Verified rates are of "
-        "units that had no part in choosing it. A rate is `value [low, high]`, 95 % bounds from a bootstrap by unit.",
+        "Operating points: a threshold chosen on the population above, and the rates there. "
+        f"{_verification(calibration)} A rate is `value [low, high]`, 95 % bounds from a bootstrap by unit.",
         "",
         *markdown_table(point_rows(calibration)),
         "",
@@ -62,11 +62,24 @@ def write_card(
     return "\n".join(lines).encode()
 
 
+def _verification(calibration: Calibration) -> str:
+    """What the verified rates are, by the method."""
+    methods = {point.verified.method for point in calibration.operating_points if point.verified is not None}
+    if methods == {"cross_fitted"}:
+        return (
+            "Verified rates are cross-fitted: each comparison is judged at a threshold that the same rule chose "
+            "without its units, so that they describe the procedure, on slightly fewer units than chose the threshold "
+            "that ships."
+        )
+    return "Verified rates are of other units, at these very thresholds." if methods else "Nothing is verified."
+
+
 def _origin(training: Training) -> list[str]:
     """What is known of the training; imported weights may not say."""
     known = [training.recipe and f"recipe {training.recipe}", training.seed is not None and f"seed {training.seed}"]
     if training.duration_seconds is not None:
-        known.append(f"{round(training.duration_seconds / 60)} minutes")
+        seconds = round(training.duration_seconds)
+        known.append(f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes")
     libraries = ", ".join(f"{name} {number}" for name, number in sorted(training.library_versions.items()))
     said = ", ".join(one for one in known if one)
     return [*([f"- Trained with: {said}"] if said else []), *([f"- Made with: {libraries}"] if libraries else [])]

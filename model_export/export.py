@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from app.core.bundle import (
@@ -37,7 +38,7 @@ from model_export.augment import Batch
 from model_export.card import write_card
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
-from model_export.graphs import OPSET, OUTPUT, export_torch, strip_metadata
+from model_export.graphs import OPSET, OUTPUT, export_torch, one_line, strip_metadata
 from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
 from model_export.train import TOKENIZER_FILE, make_modality, make_network
@@ -57,14 +58,12 @@ def export(run: Path, models: Path) -> Path:
     """
     recipe = read_recipe(run / "recipe.toml")
     modality = make_modality(recipe, run)
-    encoder = make_network(recipe, modality, run)
-    encoder.load_state_dict(load_file(run / "checkpoint.safetensors"))
-    encoder.eval()
+    encoder, facts = _read_run(run, make_network(recipe, modality, run))
     assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
     items = probe_items(modality)
     prepared = [modality.prepare(item, Limits()) for item in items]
     framework = _torch_embed_prepared(encoder, prepared)
-    draft = _draft(recipe, encoder.inputs, json.loads((run / "run.json").read_text("utf-8")))
+    draft = _draft(recipe, encoder.inputs, facts)
     graph = to_onnx(encoder, modality)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     golden = Golden(tuple(items), framework, framework, TOLERANCE, "training framework")
@@ -75,6 +74,19 @@ def export(run: Path, models: Path) -> Path:
     _check_parity("noise", serving.encode(noise), _torch_embed(encoder, noise))
     bundle = seal(draft, graph=graph, golden=replace(golden, served=served), assets=assets)
     return write_bundle(models, bundle, {"MODEL_CARD.md": write_card(draft, None, "", [])})
+
+
+def _read_run(run: Path, encoder: TwinEncoder) -> tuple[TwinEncoder, dict[str, object]]:
+    """The trained encoder and the facts of its training. Raises CommandError for a damaged or half-written run."""
+    try:
+        encoder.load_state_dict(load_file(run / "checkpoint.safetensors"))
+        facts = json.loads((run / "run.json").read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise CommandError(f"{run}: has no checkpoint.safetensors and run.json; train writes them") from error
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise CommandError(f"{run}: its checkpoint or run.json is not of its recipe: {one_line(error)}") from error
+    encoder.eval()
+    return encoder, facts
 
 
 def _draft(recipe: Recipe, inputs: tuple[str, ...], facts: dict[str, object]) -> Draft:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from app.core.evidence import Rate
 from app.core.evidence.binning import bin_scores, choose_knots
+from app.core.evidence.bounds import bound_figure
 from app.core.evidence.resampling import Resampled, draw_weights, resample
 from model_export.comparing import Scores
+from model_export.errors import CommandError
 
 Bins = npt.NDArray[np.float64]
 
@@ -42,8 +44,16 @@ class TypeFigures:
 def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
     """(kind of genuine pairs, impostor type) -> figures; every unit pair and every unit weighs the same.
 
-    All genuine pairs come first, as kind `all`, then the kinds that the scores tell apart.
+    All genuine pairs come first, as kind `all`, then the kinds that the scores tell apart. Raises CommandError for too
+    few units.
     """
+    try:
+        return _compute(scores, draws, seed)
+    except ValueError as error:
+        raise CommandError(f"these comparisons give no figures: {error}") from error
+
+
+def _compute(scores: Scores, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
     knots = choose_knots(scores.genuine, scores.impostors, 400)
     weights = draw_weights(scores.units, draws, seed)
     impostors = {
@@ -68,16 +78,18 @@ def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[tuple[str,
 
 
 def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor: Resampled) -> Rate:
-    """The figure of the sample with the 2.5 and 97.5 % quantiles of its draws, widened to hold the value.
+    """The figure of the sample with bounds from its draws; see app.core.evidence.bounds.bound_figure.
 
     Draws from fewer than FEWEST_UNITS units are nearly all alike, and say nothing of others: then 0 to 1.
     """
     (value,) = figure(genuine.point[np.newaxis], impostor.point[np.newaxis])
     if min(genuine.clusters, impostor.clusters) < FEWEST_UNITS:
         return Rate(value=float(value), low=0.0, high=1.0)
-    kept = min(len(genuine.draws), len(impostor.draws))  # draws that gave a side no weight were left out
-    low, high = np.quantile(figure(genuine.draws[:kept], impostor.draws[:kept]), (0.025, 0.975))
-    return Rate(value=float(value), low=float(min(low, value)), high=float(max(high, value)))
+    kept = genuine.drawn & impostor.drawn  # draws that gave either side no weight say nothing
+    drawn = figure(genuine.draws[kept[genuine.drawn]], impostor.draws[kept[impostor.drawn]])
+    rows, clusters = min(genuine.rows, impostor.rows), min(genuine.clusters, impostor.clusters)
+    low, high = bound_figure(float(value), drawn, rows, clusters)
+    return Rate(value=float(value), low=low, high=high)
 
 
 def _auc(genuine: Bins, impostor: Bins) -> Bins:

@@ -31,18 +31,10 @@ from model_export.measure import Embeddings, Vectors
 from model_export.recipe import Recipe
 from model_export.warping import rows_apart, warp_all
 
-NGRAMS, MOST_NGRAMS = (2, 4), 8192
+NGRAMS, MOST_NGRAMS = (3, 5), 8192
 """Lengths of the n-grams inside words, and how many are counted, the most frequent ones."""
-FORMS = {
-    "characters": "text",
-    "pixels": "base64",
-    "euclidean": "values or base64",
-    "dtw": "values or base64",
-    "beat": "values",
-    "spectrum": "values",
-}
-PREPARED = frozenset({"pixels", "euclidean", "dtw"})
-"""Floors that compare what the recipe's modality prepares."""
+RAW = {"characters": "text", "beat": "values", "spectrum": "values"}
+"""Floors that read items as they are, with the form that they take. The others compare what a recipe prepares."""
 
 
 class Floor:
@@ -57,27 +49,30 @@ class Floor:
 
     def __init__(self, name: str, recipe: Recipe | None) -> None:
         self.key = f"floor {name}"
-        self.metric: Metric = "euclidean" if name in ("euclidean", "dtw") else "cosine"
+        # Rows of length 1 have their cosines' order; a product of texts that share nothing is 0, and costs exact sums.
+        self.metric: Metric = "euclidean" if name in ("euclidean", "dtw", "characters") else "cosine"
         self._name = name
-        self._modality = None if recipe is None or name not in PREPARED else _modality(name, recipe)
-        if name in PREPARED and recipe is None:
-            raise CommandError(f"{name}: give --recipe, which says how items are prepared")
-        self.form = FORMS[name] if self._modality is None else self._modality.form
+        self._modality = None if name in RAW else _modality(name, recipe)
+        self.form = RAW[name] if self._modality is None else self._modality.form
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """Rows of the items; one that the recipe's modality refuses is counted. Raises CommandError where all are."""
         if self._modality is not None:
             kept, refused, windows = _prepare(self._modality, items)
-            return Embeddings(kept, _SEQUENCES[self._name](windows), None, None, refused)
+            return Embeddings(kept, PREPARED[self._name](windows), None, None, refused)
         everything = np.ones(len(items), np.bool_)
         try:
             rows = _characters(items) if self._name == "characters" else _electrocardiograms(self._name, items)
         except KeyError as error:
             raise CommandError(f"{self._name}: items have no {error}") from error
+        except ValueError as error:  # texts without a letter, a recording without a beat
+            raise CommandError(f"{self._name}: {error}") from error
         return Embeddings(everything, rows, None, None, {})
 
 
-def _modality(name: str, recipe: Recipe) -> Modality:
+def _modality(name: str, recipe: Recipe | None) -> Modality:
+    if recipe is None:
+        raise CommandError(f"{name}: give --recipe, which says how items are prepared")
     if recipe.tokenizer is not None or (recipe.modality.name == "image") != (name == "pixels"):
         raise CommandError(f"{name} is no floor for the modality {recipe.modality.name!r}")
     return modalities.create(recipe.modality.name, recipe.modality.params, {})
@@ -105,8 +100,10 @@ def _prepare(modality: Modality, items: Sequence[Item]) -> tuple[npt.NDArray[np.
 
 def _characters(items: Sequence[Item]) -> Vectors:
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=NGRAMS, max_features=MOST_NGRAMS, dtype=np.float32)
-    rows: Vectors = vectorizer.fit_transform([item["text"] for item in items]).toarray()
-    rows[~rows.any(axis=1)] = np.eye(1, rows.shape[1], dtype=np.float32)  # a text without a known n-gram
+    weights = vectorizer.fit_transform([item["text"] for item in items])
+    rows = np.zeros((weights.shape[0], weights.shape[1] + 1), np.float32)
+    rows[:, :-1] = weights.toarray()
+    rows[~rows.any(axis=1), -1] = 1.0  # a text without a counted n-gram is like others of that kind only
     return rows
 
 
@@ -142,8 +139,9 @@ def _sequences(windows: Sequence[Window]) -> list[npt.NDArray[np.float32]]:
     return [window[name][window["mask"] > 0] for window in windows]
 
 
-_SEQUENCES: dict[str, Callable[[Sequence[Window]], Vectors]] = {
+PREPARED: dict[str, Callable[[Sequence[Window]], Vectors]] = {
     "pixels": _pixels,
     "euclidean": _stretched,
     "dtw": _warped,
 }
+"""Floors that compare windows, one an item."""

@@ -18,11 +18,14 @@ SPECTRUM_HZ = np.arange(1.0, 40.25, 0.25)
 def mean_beat(signal: Real, rate: float) -> Real:
     """The median over beats, float64 (130,), mean 0, length 1: two of them correlate by their product.
 
-    A beat's peak is the largest absolute value of the signal within 8 to 25 Hz, above half of its 98 % quantile.
+    A beat's peak is the largest absolute value of the signal within 8 to 25 Hz, above half of its 98 % quantile. Raises
+    ValueError for a signal shorter than a beat.
     """
     kept, sharp = _band(signal, rate, *BEAT_BAND), np.abs(_band(signal, rate, *PEAK_BAND))
     before, after = round(BEFORE * rate), round(AFTER * rate)
     inside = np.arange(before, len(signal) - after)
+    if not len(inside):
+        raise ValueError(f"a recording is shorter than a beat, {BEFORE + AFTER} seconds")
     level = 0.5 * np.quantile(sharp, 0.98)
     peaks: list[int] = []
     for place in inside[np.argsort(-sharp[inside], kind="stable")]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from app.core.evidence import GenuineScores, PairScores, Units
 from app.core.scoring import similarity_matrix
-from model_export import recipe
+from model_export import recipe, recipe_data
 from model_export.card import markdown_table
 from model_export.comparing import Scores
 from model_export.datasets import LabelledItems
@@ -33,7 +33,7 @@ FLOOR = "dtw"
 def leave_one_out(recipe_path: Path, out: Path) -> None:
     """Train for each speaker and print a row each, then the mean. Raises CommandError for a recipe of other data."""
     chosen = recipe.read_recipe(recipe_path)
-    if not isinstance(chosen.data, recipe.FsddData):
+    if not isinstance(chosen.data, recipe_data.FsddData):
         raise CommandError(f"{recipe_path}: data.reader is {chosen.data.reader!r}; this is for fsdd")
     speakers = (*chosen.data.training_speakers, *chosen.data.held_out_speakers)
     numbers = []

@@ -26,7 +26,7 @@ def make_miner(choice: recipe.Miner) -> Any:
     """The miner a recipe names, or None; call it with (embeddings, labels)."""
     cosine = distances.CosineSimilarity()
     if choice.name == "semi_hard":
-        return miners.TripletMarginMiner(margin=0.2, distance=cosine, type_of_triplets="semihard")
+        return miners.TripletMarginMiner(margin=choice.margin, distance=cosine, type_of_triplets="semihard")
     if choice.name == "batch_hard":
         return miners.BatchHardMiner(distance=cosine)
     if choice.name == "multi_similarity":

@@ -80,11 +80,6 @@ class Embedded:
     rows: Embeddings
 
 
-def embed_items(encoder: Encoder, items: LabelledItems) -> Embedded:
-    """Embed labelled items; see embed_all."""
-    return keep_labelled(items, embed_all(encoder, items.items))
-
-
 def keep_labelled(items: LabelledItems, rows: Embeddings) -> Embedded:
     """The items that were embedded, beside their rows; what was refused is said in one line."""
     for code, share in rows.failure_to_acquire.items():

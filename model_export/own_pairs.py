@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model_export import recipe
+from model_export import recipe, recipe_data
 from model_export.datasets.ecg_id import RATE, RAW, UNITS_PER_MILLIVOLT
 from model_export.errors import CommandError
 from model_export.populations import read_splits
@@ -23,7 +23,7 @@ IMPOSTOR = "impostor"
 def write_own_pairs(recipe_path: Path, out: Path) -> None:
     """Write the tables and print what was dropped. Raises CommandError for a recipe of other data."""
     chosen = recipe.read_recipe(recipe_path)
-    if not isinstance(chosen.data, recipe.EcgIdData):
+    if not isinstance(chosen.data, recipe_data.EcgIdData):
         raise CommandError(f"{recipe_path}: data.reader is {chosen.data.reader!r}; only ecg_id has its own pairs")
     folder = recipe.data_folder(chosen)
     held_out = set(read_splits(chosen).calibration.unit.tolist())

@@ -85,31 +85,34 @@ def read_pairs(path: Path, form: str) -> PairTable:
     rows = list(read_rows(path, cells))
     left_out: dict[str, int] = {}
     rows = _distinct(rows, left_out)
-    if len(rows) > MAX_PAIRS:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(rows))[:MAX_PAIRS])
-        left_out["drawn by lot from too many"] = len(rows) - MAX_PAIRS
-        rows = [rows[at] for at in chosen]
-    units = _units(rows, len(cells.items))
-    inside = [not row.label and one == other for row, (one, other) in zip(rows, units, strict=True)]
-    left_out["labelled 0 inside one unit"] = sum(inside)
-    kept = [(row, unit) for row, unit, drop in zip(rows, units, inside, strict=True) if not drop]
+    # Units of the whole table: a row that is drawn out still says which items are one thing.
+    joined = list(zip(rows, _units(rows, len(cells.items)), strict=True))
+    if len(joined) > MAX_PAIRS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(joined))[:MAX_PAIRS])
+        left_out["drawn by lot from too many"] = len(joined) - MAX_PAIRS
+        joined = [joined[at] for at in chosen]
+    kept = [(row, (one, other)) for row, (one, other) in joined if row.label or one != other]
+    left_out["labelled 0 inside one unit"] = len(joined) - len(kept)
     number: dict[object, int] = {}
-    ends = np.array([[number.setdefault(end, len(number)) for end in unit] for _, unit in kept], np.int64)
-    unit_of_item = np.full(len(cells.items), -1, np.int64)
-    for (row, _), (one, other) in zip(reversed(kept), reversed(ends.tolist()), strict=True):
-        unit_of_item[[row.a, row.b]] = one, other
+    ends = np.array([[number.setdefault(end, len(number)) for end in unit] for _, unit in kept], np.int64).reshape(
+        -1, 2
+    )
+    used, places = np.unique([[row.a, row.b] for row, _ in kept], return_inverse=True)
+    places = places.reshape(-1, 2)
+    unit_of_item = np.empty(len(used), np.int64)
+    unit_of_item[places[::-1]] = ends[::-1]  # the first row that names an item says whose it is
     label = np.array([row.label for row, _ in kept], np.bool_)
     print(
-        f"{len(kept)} pairs of {len(cells.items)} items: {label.sum()} match, {(~label).sum()} do not; "
+        f"{len(kept)} pairs of {len(used)} items: {label.sum()} match, {(~label).sum()} do not; "
         f"{len(number)} units" + "".join(f"; left out: {count} {why}" for why, count in left_out.items() if count)
     )
     if not label.any() or label.all():
         none = 0 if label.any() else 1
         raise CommandError(f"{path}: pairs of both labels are needed, and none is labelled {none}")
     return PairTable(
-        items=cells.items,
-        a=np.array([row.a for row, _ in kept], np.int64),
-        b=np.array([row.b for row, _ in kept], np.int64),
+        items=[cells.items[at] for at in used.tolist()],
+        a=places[:, 0],
+        b=places[:, 1],
         label=label,
         kind=np.array(["" if row.label else row.impostor or LABELLED for row, _ in kept]),
         unit_a=ends[:, 0],

@@ -1,15 +1,22 @@
-"""Recipes: the one file that says how an encoder is made. TOML, checked field by field before any work starts."""
+"""Recipes: the one file that says how an encoder is made. TOML, checked field by field before any work starts.
+
+Long, because it is the whole list of what a recipe may say; its `[data]` is in recipe_data.py.
+"""
 
 from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from app.core.bundle import canonical_json
+from app.core.bundle.manifest import sha256_hex
 from model_export.errors import CommandError
+from model_export.recipe_data import DataChoice, Section
 
 
 def _check_odd(number: int) -> int:
@@ -21,128 +28,28 @@ def _check_odd(number: int) -> int:
 OddNumber = Annotated[int, Field(ge=1), AfterValidator(_check_odd)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Relation(_Section):
+class Relation(Section):
     """What a match means in words."""
 
     match_means: str = Field(description="what two matching items have in common, as in 'drawn as the same character'")
     not_: str = Field(alias="not", description="what a match does not mean, as in 'by the same hand'")
 
 
-class OmniglotData(_Section):
-    """Drawings of characters; see model_export/datasets/omniglot.py."""
-
-    reader: Literal["omniglot"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    validation_groups: tuple[str, ...] = Field(
-        default=(), description="training groups kept aside to watch progress; never calibration or test groups"
-    )
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class IntentsData(_Section):
-    """Short questions by intent, from Banking77 and CLINC150; see model_export/datasets/intents.py."""
-
-    reader: Literal["intents"]
-    folder: str = Field(description="folder below TWINSERVE_DATA that holds both sets' folders; '.' is itself")
-    shares: tuple[float, float, float] = Field(
-        description="shares of each domain's intents that calibrate, test and validate; the others train"
-    )
-    per_intent: int = Field(ge=2, description="questions of each intent that are measured, drawn")
-    seed: int = Field(default=0, description="of the cut and the drawing; the recipe's own seed is the training's")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class FsddData(_Section):
-    """Spoken digits; see model_export/datasets/fsdd.py."""
-
-    reader: Literal["fsdd"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    training_speakers: tuple[str, ...] = Field(min_length=2)
-    held_out_speakers: tuple[str, ...] = Field(min_length=1, description="measuring impostors takes two at least")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class EcgIdData(_Section):
-    """Electrocardiograms of people on one or several days; see model_export/datasets/ecg_id.py."""
-
-    reader: Literal["ecg_id"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    held_out: int = Field(ge=4, description="people who are measured, drawn")
-    held_out_several_days: int = Field(ge=0, description="of these, people recorded on several days")
-    validation: int = Field(ge=2, description="of the people left, those who only watch the training")
-    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class KeystrokesData(_Section):
-    """People typing one word; see model_export/datasets/keystrokes.py."""
-
-    reader: Literal["keystrokes"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    held_out: int = Field(ge=4, description="people who are measured, drawn")
-    validation: int = Field(ge=2, description="of the people left, those who only watch the training")
-    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class GaitData(_Section):
-    """People walking with a phone; see model_export/datasets/gait.py."""
-
-    reader: Literal["gait"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    steps: Literal[2, 5] = Field(description="which of the set's files: about so many steps a series")
-    held_out: int = Field(ge=2, description="people who are measured, drawn")
-    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class HarData(_Section):
-    """Windows of activities; see model_export/datasets/har.py."""
-
-    reader: Literal["har"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    held_out: tuple[Literal["walking", "upstairs", "downstairs", "sitting", "standing", "laying"], ...] = Field(
-        min_length=2, description="activities that are measured"
-    )
-    licence: str = Field(description="licence and attribution of the data")
-
-
-class UcrData(_Section):
-    """Sets of the UCR and UEA archives; see model_export/datasets/ucr.py."""
-
-    reader: Literal["ucr"]
-    folder: str = Field(description="folder below TWINSERVE_DATA")
-    sets: tuple[str, ...] = Field(min_length=1, description="names of the sets, all of as many channels")
-    held_out: float = Field(ge=0, lt=1, description="share of each set's classes that are measured; 0: official parts")
-    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
-    licence: str = Field(description="licence and attribution of the data")
-
-
-DataChoice = Annotated[
-    OmniglotData | IntentsData | FsddData | EcgIdData | KeystrokesData | GaitData | HarData | UcrData,
-    Field(discriminator="reader"),
-]
-
-
-class ModalityChoice(_Section):
+class ModalityChoice(Section):
     """How items are prepared; the params are checked by the modality itself."""
 
     name: str
     params: dict[str, Any]
 
 
-class Tokenizer(_Section):
+class Tokenizer(Section):
     """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py."""
 
     vocabulary: int = Field(ge=100, le=200_000, description="most tokens, those for padding and the unknown counted")
     lowercase: bool = Field(default=True, description="upper and lower case, and accents, are not told apart")
 
 
-class ConvolutionalChoice(_Section):
+class ConvolutionalChoice(Section):
     """Pictures; see model_export/encoders/convolutional.py."""
 
     name: Literal["convolutional"]
@@ -151,7 +58,7 @@ class ConvolutionalChoice(_Section):
     dimension: int = Field(ge=2, le=4096, description="length of an embedding")
 
 
-class SequenceChoice(_Section):
+class SequenceChoice(Section):
     """What all encoders of sequences share; see model_export/encoders/fronts.py."""
 
     every: int = Field(default=1, ge=1, description="steps averaged into one before anything else; not for text")
@@ -204,7 +111,7 @@ EncoderChoice = Annotated[
 ]
 
 
-class Loss(_Section):
+class Loss(Section):
     """What pulls and pushes; see model_export/losses.py."""
 
     name: Literal["supervised_contrastive", "triplet", "contrastive", "multi_similarity"]
@@ -212,13 +119,14 @@ class Loss(_Section):
     margin: float = Field(default=0.2, gt=0, description="triplet and contrastive only, in cosine similarity")
 
 
-class Miner(_Section):
+class Miner(Section):
     """Which pairs or triplets of a batch count."""
 
     name: Literal["none", "semi_hard", "batch_hard", "multi_similarity"] = "none"
+    margin: float = Field(default=0.2, gt=0, description="semi_hard only, in cosine similarity")
 
 
-class Sampler(_Section):
+class Sampler(Section):
     """What is in a batch; see model_export/sampling.py."""
 
     classes: int = Field(ge=2, description="identities in a batch")
@@ -235,13 +143,13 @@ class Sampler(_Section):
         return self
 
 
-class NoAugmentation(_Section):
+class NoAugmentation(Section):
     """Items as they are."""
 
     kind: Literal["none"] = "none"
 
 
-class PictureAugmentation(_Section):
+class PictureAugmentation(Section):
     """Random distortion of training pictures; see model_export/augment/pictures.py."""
 
     kind: Literal["picture"]
@@ -258,7 +166,7 @@ class PictureAugmentation(_Section):
     )
 
 
-class SequenceAugmentation(_Section):
+class SequenceAugmentation(Section):
     """Random distortion of measured steps; see model_export/augment/sequences.py."""
 
     kind: Literal["sequence"]
@@ -270,7 +178,7 @@ class SequenceAugmentation(_Section):
     hide_bands: float = Field(default=0, ge=0, lt=1, description="largest share of channels hidden in one stretch")
 
 
-class TextAugmentation(_Section):
+class TextAugmentation(Section):
     """Tokens left out at random; see model_export/augment/texts.py."""
 
     kind: Literal["text"]
@@ -282,7 +190,7 @@ AugmentationChoice = Annotated[
 ]
 
 
-class Optimiser(_Section):
+class Optimiser(Section):
     """What moves the weights."""
 
     name: Literal["adamw"] = "adamw"
@@ -290,7 +198,7 @@ class Optimiser(_Section):
     weight_decay: float = Field(default=0, ge=0)
 
 
-class Schedule(_Section):
+class Schedule(Section):
     """How long, and how the learning rate goes."""
 
     name: Literal["cosine"] = "cosine"
@@ -302,7 +210,7 @@ class Schedule(_Section):
     )
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """What was measured, in the words that a verdict will use."""
 
     population: str = Field(description="what was measured, in words")
@@ -320,7 +228,7 @@ class Calibration(_Section):
     valid_for_days: int = Field(default=730, ge=1)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -341,6 +249,47 @@ class Recipe(_Section):
     schedule: Schedule
     calibration: Calibration
 
+    @model_validator(mode="after")
+    def _every_option_counts(self) -> Self:
+        for fault in _idle_options(self):
+            raise ValueError(fault)
+        return self
+
+
+def _idle_options(recipe: Recipe) -> Iterator[str]:
+    """What is set and would not be used: a recipe says nothing that does not count."""
+    kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
+    fits = {"picture": ("image",), "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
+    if kind not in fits[augmentation.kind]:
+        yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
+    if (recipe.tokenizer is not None) != (kind == "text"):
+        yield "tokenizer: belongs to the modality text, and must be given there"
+    if isinstance(encoder, SequenceChoice):
+        for name in ("every", "level") if kind == "text" else ("width",):
+            if name in encoder.model_fields_set:
+                yield f"encoder.{name}: is not for the modality {kind}"
+    if isinstance(augmentation, SequenceAugmentation) and kind == "series":
+        if augmentation.warp:
+            yield "augmentation.warp: is for audio, whose channels are bands"
+        if augmentation.hide_bands and len(recipe.modality.params.get("channels", ())) < 2:
+            yield "augmentation.hide_bands: hides nothing of one channel"
+    own = {"temperature": ("supervised_contrastive",), "margin": ("triplet", "contrastive")}
+    for name, losses in own.items():
+        if name in recipe.loss.model_fields_set and recipe.loss.name not in losses:
+            yield f"loss.{name}: is not for {recipe.loss.name}"
+    if "margin" in recipe.miner.model_fields_set and recipe.miner.name != "semi_hard":
+        yield f"miner.margin: is not for {recipe.miner.name}"
+
+
+def name_recipe(recipe: Recipe) -> str:
+    """What a bundle keeps of the recipe that trained it: the file's name and a digest of what was cut and prepared.
+
+    A recipe of the same name that cuts the data otherwise would measure people who trained.
+    """
+    parts = {"data": recipe.data, "modality": recipe.modality, "tokenizer": recipe.tokenizer}
+    content = {name: part and part.model_dump(mode="json") for name, part in parts.items()}
+    return f"{recipe.name}.toml#{sha256_hex(canonical_json(content))[:16]}"
+
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Raises CommandError with one line that names the file and the field."""
@@ -352,7 +301,9 @@ def read_recipe(path: Path) -> Recipe:
         raise CommandError(f"{path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise CommandError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place = ".".join(str(part) for part in first["loc"] if "(" not in str(part) and "[" not in str(part))
+        said = first["msg"].removeprefix("Value error, ")
+        raise CommandError(f"{path}: {place}{': ' if place else ''}{said}") from error
 
 
 def data_folder(recipe: Recipe) -> Path:

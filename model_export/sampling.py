@@ -16,6 +16,7 @@ from pytorch_metric_learning.utils import common_functions
 
 from model_export import recipe
 from model_export.datasets import LabelledItems
+from model_export.errors import CommandError
 
 
 def seed_everything(seed: int) -> np.random.Generator:
@@ -30,7 +31,15 @@ def seed_everything(seed: int) -> np.random.Generator:
 def endless_batches(
     items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes."""
+    """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes.
+
+    Raises CommandError where the items have too few identities or groups for a batch.
+    """
+    identities, groups = len(np.unique(items.identity)), len(np.unique(items.group))
+    if choice.classes > identities:
+        raise CommandError(f"sampler.classes: {choice.classes} in a batch, and only {identities} train")
+    if choice.grouped_share and choice.groups > groups:
+        raise CommandError(f"sampler.groups: {choice.groups} in a batch, and the training items have {groups}")
     size = choice.classes * choice.per_class
     spread = MPerClassSampler(items.identity, choice.per_class, batch_size=size, length_before_new_iter=size * 50)
     all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())

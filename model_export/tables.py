@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from app.core.evidence import Rate, disagree, fmr_at, fnmr_at, measure
 from app.core.evidence.binning import choose_knots
-from app.core.scoring import similarity_matrix
 from model_export.card import show
 from model_export.comparing import Scores
 from model_export.datasets import Run
 from model_export.errors import CommandError
 from model_export.figures import FMRS, compute_figures
-from model_export.oneshot import hits_of_scores
+from model_export.oneshot import one_shot_hits
 from model_export.report import Table
 from model_export.subjects import Subject
 
@@ -49,19 +48,19 @@ def verification_table(heading: str, scores: Scores, *, draws: int, seed: int) -
 
 def one_shot_table(subject: Subject, runs: Sequence[Run], *, draws: int, seed: int) -> Table:
     """The official one-shot score, with bounds from a bootstrap over runs."""
-    hits = one_shot_hits(subject, runs)
+    hits = official_hits(subject, runs)
     row = (str(len(hits)), str(hits.size), str(hits.sum()), show(_by_run(hits, draws, seed)))
     return "Official 20-way one-shot runs", [("runs", "trials", "correct", "accuracy"), row]
 
 
-def one_shot_hits(subject: Subject, runs: Sequence[Run]) -> npt.NDArray[np.bool_]:
+def official_hits(subject: Subject, runs: Sequence[Run]) -> npt.NDArray[np.bool_]:
     """Each trial decided alone, ties wrong: bool (runs, trials). Raises CommandError where an item is refused."""
     hits = []
     for run in runs:
         tests, training = subject.embed(run.tests), subject.embed(run.training)
         if not (tests.kept.all() and training.kept.all()):
             raise CommandError("an item of the one-shot runs is refused, so that the protocol cannot be followed")
-        hits.append(hits_of_scores(similarity_matrix(tests.vectors, training.vectors, subject.metric), run.answer))
+        hits.append(one_shot_hits(tests.vectors, training.vectors, run.answer, subject.metric))
     return np.stack(hits)
 
 

@@ -36,7 +36,7 @@ from model_export.encoders.choosing import make_encoder
 from model_export.errors import CommandError
 from model_export.losses import make_loss, make_miner
 from model_export.populations import read_splits
-from model_export.recipe import Recipe, read_recipe
+from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.sampling import endless_batches, seed_everything
 from model_export.tokenizer import count_tokens, train_tokenizer
 from model_export.windows import PreparedItems, embed_items, prepare_items
@@ -95,7 +95,7 @@ def train(recipe_path: Path, run: Path) -> None:
             if not sys.stderr.isatty():
                 print(f"step {step} of {recipe.schedule.steps}  {note}", file=sys.stderr, flush=True)
     facts = {
-        "recipe": f"{recipe.name}.toml",
+        "recipe": name_recipe(recipe),
         "data": recipe.data.licence,
         "seed": recipe.seed,
         "library_versions": {name: version(name) for name in _libraries(recipe)},
@@ -106,7 +106,7 @@ def train(recipe_path: Path, run: Path) -> None:
 
 def _libraries(recipe: Recipe) -> tuple[str, ...]:
     own = {"image": ("pillow",), "text": ("tokenizers",), "audio": ("soundfile", "soxr"), "series": ("soxr",)}
-    return ("torch", "pytorch-metric-learning", "numpy", *own[recipe.modality.name])
+    return ("torch", "pytorch-metric-learning", "numpy", *own.get(recipe.modality.name, ()))
 
 
 @dataclass
@@ -178,7 +178,7 @@ class _Trainer:
 
 @dataclass(frozen=True)
 class _Watch:
-    """Validation items, of identities that do not train, and whether two of them match: bool (items, items)."""
+    """Validation items, and whether two of them match: bool (items, items)."""
 
     prepared: PreparedItems
     same: npt.NDArray[np.bool_]

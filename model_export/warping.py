@@ -55,7 +55,7 @@ def _warp(one: Sequence2d, others: Sequence[Sequence2d]) -> Real:
     left, right = one.astype(np.float64), np.zeros((longest, len(others), one.shape[1]))
     for place, other in enumerate(others):
         right[longest - len(other) :, place] = other[::-1]  # backwards, so that a diagonal is a slice of both
-    left_squares, right_squares = (left**2).sum(axis=1)[:, np.newaxis], (right**2).sum(axis=2)
+    left_squares, right_squares = np.square(left).sum(axis=1)[:, np.newaxis], np.square(right).sum(axis=2)
     # Row i + 1 of a buffer is step i of `one`; what lies outside the table is infinite.
     before, last, now = (np.full((steps + 1, len(others)), np.inf) for _ in range(3))
     before[0] = 0.0
@@ -66,8 +66,11 @@ def _warp(one: Sequence2d, others: Sequence[Sequence2d]) -> Real:
         cells = now[low + 1 : high + 1]
         np.minimum(last[low + 1 : high + 1], last[mine], out=cells)
         np.minimum(cells, before[mine], out=cells)
-        products = np.einsum("ic,inc->in", left[mine], right[theirs])
-        cells += np.maximum(left_squares[mine] + right_squares[theirs] - 2.0 * products, 0.0)
+        if left.shape[1] == 1:
+            cells += np.square(right[theirs, :, 0] - left[mine])
+        else:  # as a product: the differences of many channels would be many times the memory
+            products = (right[theirs] @ left[mine, :, np.newaxis])[..., 0]
+            cells += np.maximum(left_squares[mine] + right_squares[theirs] - 2.0 * products, 0.0)
         now[low] = np.inf
         ended = lengths - 1 + steps - 1 == at
         result[ended] = now[steps, ended]

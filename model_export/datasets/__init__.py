@@ -53,11 +53,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set cut by identity: no identity, and no unit, is in two parts.
+    """A data set cut by unit: none is in two parts; populations.read_splits checks it.
 
     `training` moves the weights and `validation` watches; `calibration` chooses thresholds and `test` verifies them.
     Where units are few, `test` is None: one pool is held out, and verification is cross-fitted inside it.
-    `runs` are one-shot trials on test identities, where the set has such a protocol.
+    `runs` are one-shot trials on test identities, where the set has such a protocol. `units_train` says that measured
+    units did train (a set's official parts, classes known): figures then, but no evidence. Validation may be made of
+    training identities where nothing is chosen by it.
     """
 
     training: LabelledItems
@@ -66,3 +68,4 @@ class Splits:
     test: LabelledItems | None
     test_population: str
     runs: tuple[Run, ...] = ()
+    units_train: bool = False

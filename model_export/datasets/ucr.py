@@ -17,7 +17,7 @@ import numpy.typing as npt
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
-from model_export.recipe import UcrData
+from model_export.recipe_data import UcrData
 
 
 def read_splits(folder: Path, data: UcrData) -> Splits:
@@ -37,6 +37,7 @@ def read_splits(folder: Path, data: UcrData) -> Splits:
         validation=training,
         calibration=everything.select(unseen),
         test=None,
+        units_train=not data.held_out,
         test_population=f"{words}, of {', '.join(data.sets)}",
     )
 

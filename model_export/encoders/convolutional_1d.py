@@ -1,6 +1,7 @@
 """The convolutional encoder of sequences: masked 1-D convolutions that halve the steps, then their mean.
 
-Padding changes nothing: it is 0 before each convolution, as what lies beyond the end of a sequence is.
+Padding changes nothing: it is 0 before each convolution, as what lies beyond the end of a sequence is. In training
+alone it lends the batch norm zeros to average over.
 """
 
 from __future__ import annotations

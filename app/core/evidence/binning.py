@@ -19,6 +19,7 @@ from app.core.scoring import Float32
 Float64 = npt.NDArray[np.float64]
 _CHUNK = 1 << 21
 _COUNTED = 1 << 24
+LEAST_TAIL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +27,16 @@ class Binned:
     """Shares by unit pair (or unit): `shares` float32 (rows, knots + 1), each row summing to 1.
 
     Bin b holds scores from knot b - 1 (included) up to knot b (excluded). `members` (rows, 2) are the units of a pair,
-    or (rows, 1) the unit; `centre` (knots + 1,) the mean score of each bin, 0 where it is empty.
+    twice the same where a genuine one has one, or (rows, 1) the unit; `centre` (knots + 1,) the mean score of each bin,
+    0 where it is empty. `weight` (rows,) makes every unit pair, or every unit of genuine pairs, weigh the same.
     """
 
     knots: Float32
     members: Integers
     shares: Float32
     centre: Float64
-
-    @property
-    def rows(self) -> int:
-        """P for impostor pairs, the number of units with a genuine pair for genuine ones."""
-        return len(self.members)
+    weight: Float64
+    rows: int
 
 
 def bin_scores(scores: PairScores | GenuineScores, knots: Float32) -> Binned:
@@ -53,21 +52,39 @@ def bin_scores(scores: PairScores | GenuineScores, knots: Float32) -> Binned:
         sums += np.bincount(index, weights=scores.score[part], minlength=width)
         counts += np.bincount(index, minlength=width)
     shares /= shares.sum(axis=1, keepdims=True)
-    return Binned(knots, members, shares, sums / np.maximum(counts, 1.0))
+    weight, count = _row_weights(scores, members)
+    return Binned(knots, members, shares, sums / np.maximum(counts, 1.0), weight, count)
 
 
 def weights_by_unit(scores: PairScores | GenuineScores) -> Float64:
     """A weight for each score, so that every unit pair (or unit) weighs the same and all sum to 1: float64 (m,)."""
     members, row = _rows(scores)
-    weights: Float64 = 1.0 / np.bincount(row)[row] / len(members)
+    weight, _ = _row_weights(scores, members)
+    weights: Float64 = weight[row] / np.bincount(row)[row] / weight.sum()
     return weights
+
+
+def _row_weights(scores: PairScores | GenuineScores, members: Integers) -> tuple[Float64, int]:
+    """The weight of each row, and what is counted: P, or the number of units with a genuine pair.
+
+    A genuine row of two units is half of each one's evidence: of a unit in n rows every row has the share 1 / n.
+    """
+    if isinstance(scores, PairScores) or members.shape[1] == 1:
+        return np.ones(len(members)), len(members)
+    first, second = members.T
+    crosses = first != second
+    size = int(members.max()) + 1
+    touched = np.bincount(first, minlength=size) + np.bincount(second[crosses], minlength=size)
+    weight = 1.0 / touched[first] + np.where(crosses, 1.0 / touched[second], 0.0)
+    return weight, int((touched > 0).sum())
 
 
 def choose_knots(genuine: GenuineScores | None, impostors: Mapping[str, PairScores], max_knots: int) -> Float32:
     """At most `max_knots` ascending thresholds: quantiles of every distribution, dense where errors are rare.
 
     Impostor scores get two thirds of theirs in the upper tail, down to a share of 1 / unit pairs; genuine scores in the
-    lower one, down to 1 / units. The extremes are there too, so that FMR reaches 1 and 0, and FNMR 0 and 1.
+    lower one, down to 1 / units; both to a hundredth at least, since few units may hold many scores. The extremes are
+    there too, so that FMR reaches 1 and 0, and FNMR 0 and 1.
     """
     distributions: list[tuple[PairScores | GenuineScores, float]] = [(scores, 1.0) for scores in impostors.values()]
     if genuine is not None:
@@ -78,7 +95,7 @@ def choose_knots(genuine: GenuineScores | None, impostors: Mapping[str, PairScor
     parts: list[npt.NDArray[Any]] = []
     for scores, direction in distributions:
         rows = len(_rows(scores)[0])
-        tail = np.geomspace(0.5, 1.0 / max(rows, 3), 2 * quota // 3)
+        tail = np.geomspace(0.5, 1.0 / max(rows, LEAST_TAIL), 2 * quota // 3)
         body = np.linspace(0.5, 1.0, quota - len(tail) + 1)[1:]
         levels = np.concatenate([tail, body])
         levels = 1.0 - levels if direction > 0 else levels
@@ -97,10 +114,11 @@ def histogram(scores: PairScores | GenuineScores, edges: Sequence[float]) -> tup
 
 def _rows(scores: PairScores | GenuineScores) -> tuple[Integers, Integers]:
     """The unit pairs (rows, 2) or units (rows, 1) that occur, and the row of each score (m,)."""
-    if isinstance(scores, GenuineScores):
+    if isinstance(scores, GenuineScores) and scores.other is None:
         units, row = _distinct(scores.unit.astype(np.int64))
         return units[:, np.newaxis], row
-    a, b = scores.unit_a.astype(np.int64), scores.unit_b.astype(np.int64)
+    ends = (scores.unit_a, scores.unit_b) if isinstance(scores, PairScores) else (scores.unit, scores.other)
+    a, b = (np.asarray(end).astype(np.int64) for end in ends)
     span = int(max(a.max(), b.max())) + 1
     keys, row = _distinct(np.minimum(a, b) * span + np.maximum(a, b))
     return np.stack([keys // span, keys % span], axis=1), row

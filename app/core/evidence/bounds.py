@@ -67,6 +67,22 @@ def bound_fnmr(sample: Resampled) -> Bounded:
     return Bounded(below.value[::-1], below.low[::-1], below.high[::-1], below.floor)
 
 
+def bound_figure(value: float, draws: Float64, rows: int, clusters: int) -> tuple[float, float]:
+    """Low and high of a figure within 0..1 that is no curve (AUC, EER), from its draws (n,).
+
+    As for a rate, but with 3 / rows as the floor, since a figure of two distributions has no design effect of its own.
+    """
+    low, high = np.quantile(draws, _LEVELS)
+    floor, nearer = min(3.0 / rows, 1.0), min(value, 1.0 - value)
+    spread = float(draws.std()) * np.sqrt(_few(clusters)) * _t_975(clusters - 1)
+    factor = float(np.exp(min(spread / nearer, 700.0))) if nearer > 0.0 else 1.0
+    if value <= 0.5:
+        low, high = min(low, nearer / factor), max(high, nearer * factor, floor)
+    else:
+        low, high = min(low, 1.0 - nearer * factor, 1.0 - floor), max(high, 1.0 - nearer / factor)
+    return max(0.0, min(float(low), value)), min(1.0, max(float(high), value))
+
+
 def design_effect(point: Float64, draws: Float64, sample: Resampled) -> float:
     """Variance of a falling rate over that of as many independent rows, at least 1; see the module's docstring."""
     effects = [1.0]

@@ -37,7 +37,11 @@ class ImpostorType(Frozen):
 
 
 class Verified(Frozen):
-    """Rates at a threshold chosen before, on identities that had no part in choosing it."""
+    """Rates on units that had no part in choosing the threshold that judged them.
+
+    held_out: other units, at the threshold that ships; cross_fitted: the same pool, each comparison at the threshold
+    that the same rule chooses without its units (crossfit.py).
+    """
 
     method: Literal["held_out", "cross_fitted"]
     population: str

@@ -33,8 +33,12 @@ def fit_ratio(impostor_type: str, genuine: tuple[Binned, Resampled], impostor: t
     (slope,), (intercept,) = _fit(score, genuine_sample.point[np.newaxis], impostor_sample.point[np.newaxis], sizes)
     if not slope > 0.0:
         raise ValueError(f"genuine scores are not higher than impostor scores of type {impostor_type}")
-    pairs = min(BOOTSTRAP_PAIRS, len(genuine_sample.draws), len(impostor_sample.draws))
-    slopes, intercepts = _fit(score, genuine_sample.draws[:pairs], impostor_sample.draws[:pairs], sizes)
+    both = genuine_sample.drawn & impostor_sample.drawn  # the same draws of both sides
+    genuine_draws, impostor_draws = (
+        genuine_sample.draws[both[genuine_sample.drawn]],
+        impostor_sample.draws[both[impostor_sample.drawn]],
+    )
+    slopes, intercepts = _fit(score, genuine_draws[:BOOTSTRAP_PAIRS], impostor_draws[:BOOTSTRAP_PAIRS], sizes)
     low, high = -math.log(sizes[0]), math.log(sizes[1])
     ratios = np.clip(slope * score + intercept, low, high)
     cost = cllr(ratios, genuine_sample.point, impostor_sample.point)

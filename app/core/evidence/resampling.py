@@ -1,6 +1,6 @@
 """Bootstrap by sampling unit: random unit weights, and binned scores summed under them. No bounds.
 
-A draw gives unit i the multinomial weight w_i; a genuine row weighs w_i and an impostor pair w_i w_j, i != j (Owen
+A draw gives unit i the multinomial weight w_i; a genuine row weighs w_i and a pair of two units w_i w_j, i != j (Owen
 2007, "The pigeonhole bootstrap", which shows it to be conservative for the pairs' own noise). Where units come in
 groups, groups are drawn first, then units inside each drawn copy; an impostor pair inside a group weighs the sum of
 w_i w_j over the copies of its group, since two copies stand for two groups. Genuine rates and pairs across groups use
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from app.core.evidence.binning import Binned, Float64
 from app.core.evidence.samples import Integers, Units
@@ -45,7 +46,8 @@ class Resampled:
     """Shares by bin of a sample (bins,) and of each draw (draws, bins).
 
     rows: P, or units with a genuine pair; clusters: how many units (groups, where there are any) they come from;
-    noise: the variance that independent rows would show over the draws, in units of their true variance.
+    noise: the variance that independent rows would show over the draws, in units of their true variance; drawn: which
+    of all draws gave the sample any weight, (all draws,), those of `draws` in order.
     """
 
     knots: Float32
@@ -54,6 +56,7 @@ class Resampled:
     rows: int
     clusters: int
     noise: float
+    drawn: npt.NDArray[np.bool_]
 
 
 def draw_weights(units: Units, draws: int, seed: int) -> Draws:
@@ -94,11 +97,12 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
     """
     if within_groups and draws.group is None:
         raise ValueError("pairs within groups need the groups of their units")
+    base = binned.weight.astype(np.float32)
     sums, totals, squares = [], [], []
-    step = max(1, _CHUNK_CELLS // binned.rows)
+    step = max(1, _CHUNK_CELLS // len(binned.members))
     for start in range(0, len(draws.weights), step):
         part = slice(start, min(start + step, len(draws.weights)))
-        weights = _row_weights(binned, draws, part, within_groups)
+        weights = _row_weights(binned, draws, part, within_groups) * base
         sums.append(weights @ binned.shares)
         totals.append(weights.sum(axis=1, dtype=np.float64))
         squares.append(np.square(weights, dtype=np.float64).sum(axis=1))
@@ -107,14 +111,16 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
     if not seen.any() or (binned.rows > _RULE_OF_THREE and seen.sum() < len(seen) / 2):
         raise ValueError("too few units to resample: most draws hold none of the compared pairs")
     total = total[seen]
+    independent = float(np.square(binned.weight).sum() / np.square(binned.weight.sum()))
     shares = np.concatenate(sums)[seen].astype(np.float64)
     return Resampled(
         knots=binned.knots,
-        point=binned.shares.mean(axis=0, dtype=np.float64),
+        point=binned.weight @ binned.shares.astype(np.float64) / binned.weight.sum(),
         draws=shares / shares.sum(axis=1, keepdims=True),
         rows=binned.rows,
         clusters=_clusters(binned.members, draws.group),
-        noise=float((square[seen] / np.square(total) * binned.rows).mean() - 1.0),
+        noise=float((square[seen] / np.square(total)).mean() / independent - 1.0),
+        drawn=seen,
     )
 
 
@@ -122,7 +128,10 @@ def _row_weights(binned: Binned, draws: Draws, part: slice, within_groups: bool)
     """The weight of each row in each draw of the part: float32 (draws, rows)."""
     if binned.members.shape[1] == 1:
         return draws.weights[part][:, binned.members[:, 0]]
-    weights = draws.weights[part][:, binned.members[:, 0]] * draws.weights[part][:, binned.members[:, 1]]
+    drawn_units = draws.weights[part]
+    weights = drawn_units[:, binned.members[:, 0]] * drawn_units[:, binned.members[:, 1]]
+    one_unit = binned.members[:, 0] == binned.members[:, 1]  # only genuine rows
+    weights[:, one_unit] = drawn_units[:, binned.members[one_unit, 0]]
     if draws.group is None:
         return weights
     a, b = draws.group[binned.members].T
@@ -132,7 +141,7 @@ def _row_weights(binned: Binned, draws: Draws, part: slice, within_groups: bool)
     local = np.zeros(len(draws.group), dtype=np.int64)
     for name, one in enumerate(draws.copies):
         local[one.members] = np.arange(len(one.members))
-        columns = np.flatnonzero((a == name) & (b == name))
+        columns = np.flatnonzero((a == name) & (b == name) & ~one_unit)
         i, j = local[binned.members[columns]].T
         drawn = slice(*np.searchsorted(one.draw, [part.start, part.stop]))
         copies = one.weights[drawn]

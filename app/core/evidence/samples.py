@@ -56,8 +56,8 @@ class GenuineScores:
     """Genuine scores: `score` float32 (m,) of item pairs of the unit `unit` (m,).
 
     A pair whose items are of two units (a word said by two speakers) counts for each of them: it is held twice, once
-    with either as `unit`, and `other` (m,) names the one that is not `unit`. Without `other` both items of every pair
-    are of one unit.
+    with either as `unit`, and `other` (m,) names the one that is not `unit`. In a bootstrap it has the weights of both.
+    Without `other` both items of every pair are of one unit.
     """
 
     score: Float32

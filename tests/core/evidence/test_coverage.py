@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from app.core.evidence import Units
+from app.core.evidence import GenuineScores, Units
 from app.core.evidence.binning import bin_scores, choose_knots
 from app.core.evidence.bounds import Bounded, bound_fmr, bound_fnmr
 from app.core.evidence.resampling import draw_weights, resample
@@ -97,6 +97,28 @@ def test_true_fnmr_at_fixed_thresholds_stays_below_its_bound(kind: Kind, units: 
         bounded = bound_fnmr(resample(bin_scores(scores, knots), draw_weights(Units(units), DRAWS, repeat)))
         misses += bounded.high[np.searchsorted(knots, thresholds)] < truth
     print(kind, units, "true FNMR", truth.round(3), "misses", misses, "of", repeats)
+    assert max(misses) <= most_misses(repeats)
+
+
+@pytest.mark.parametrize("units", [25, 60])
+def test_true_fnmr_of_pairs_that_join_two_units_stays_below_its_bound(units: int) -> None:
+    """A word said by two speakers: both lend the pair their ease, so that both must be drawn."""
+    repeats, share = 150, 0.4
+    rng = np.random.default_rng([units, 11])
+    thresholds = np.array([-1.5, -1.0, -0.5, 0.0], dtype=np.float32)
+    truth = np.array([1.0 - normal_tail(float(t)) for t in thresholds])
+    misses = np.zeros(len(thresholds), dtype=int)
+    first, second = np.triu_indices(units, k=1)
+    for repeat in range(repeats):
+        ease, noise = rng.normal(size=units), rng.normal(size=len(first))
+        score = np.sqrt(share) * (ease[first] + ease[second]) + np.sqrt(1 - 2 * share) * noise
+        scores = GenuineScores(
+            np.tile(score, 2).astype(np.float32), np.concatenate([first, second]), np.concatenate([second, first])
+        )
+        knots = np.unique(np.concatenate([choose_knots(scores, {}, KNOTS), thresholds]))
+        bounded = bound_fnmr(resample(bin_scores(scores, knots), draw_weights(Units(units), DRAWS, repeat)))
+        misses += bounded.high[np.searchsorted(knots, thresholds)] < truth
+    print(units, "true FNMR", truth.round(3), "misses", misses, "of", repeats)
     assert max(misses) <= most_misses(repeats)
 
 

@@ -21,7 +21,7 @@ from app.core.evidence import (
     lowest_threshold,
     verify,
 )
-from app.core.evidence.binning import bin_scores, choose_knots
+from app.core.evidence.binning import bin_scores, choose_knots, weights_by_unit
 from app.core.evidence.points import default_name
 from app.core.evidence.resampling import draw_weights, resample
 from tests.core.evidence import synthetic
@@ -155,7 +155,13 @@ def test_a_genuine_pair_of_two_units_counts_for_each_of_them() -> None:
     crossing = GenuineScores(np.array([0.9, 0.9, 0.1], np.float32), np.array([0, 1, 1]), np.array([1, 0, 1]))
     assert crossing.pairs == 2
     binned = bin_scores(crossing, np.array([0.5], np.float32))
-    assert binned.shares.tolist() == [[0.0, 1.0], [0.5, 0.5]]
+    assert binned.rows == 2  # units, not pairs
+    assert binned.members.tolist() == [[0, 1], [1, 1]]
+    assert (binned.weight / binned.weight.sum()).tolist() == [
+        0.75,
+        0.25,
+    ]  # units 0 and 1 weigh the same: 1 and 1/2, 1/2
+    assert weights_by_unit(crossing).tolist() == [0.375, 0.375, 0.25]
     with pytest.raises(ValueError, match="one entry for each"):
         GenuineScores(crossing.score, crossing.unit, np.array([1]))
 

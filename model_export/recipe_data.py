@@ -1,0 +1,122 @@
+"""The `[data]` section of a recipe: which reader, which part of a set, and how it is cut. One class a reader."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and without fields that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OmniglotData(Section):
+    """Drawings of characters; see model_export/datasets/omniglot.py."""
+
+    reader: Literal["omniglot"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    validation_groups: tuple[str, ...] = Field(
+        default=(), description="training groups kept aside to watch progress; never calibration or test groups"
+    )
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class IntentsData(Section):
+    """Short questions by intent, from Banking77 and CLINC150; see model_export/datasets/intents.py."""
+
+    reader: Literal["intents"]
+    folder: str = Field(description="folder below TWINSERVE_DATA that holds both sets' folders; '.' is itself")
+    shares: tuple[float, float, float] = Field(
+        description="shares of each domain's intents that calibrate, test and validate; the others train"
+    )
+    per_intent: int = Field(ge=2, description="questions of each intent that are measured, drawn")
+    seed: int = Field(default=0, description="of the cut and the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if min(self.shares) <= 0 or sum(self.shares) >= 1:
+            raise ValueError("shares must be above 0, and leave some intents to train on")
+        return self
+
+
+class FsddData(Section):
+    """Spoken digits; see model_export/datasets/fsdd.py."""
+
+    reader: Literal["fsdd"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    training_speakers: tuple[str, ...] = Field(min_length=2)
+    held_out_speakers: tuple[str, ...] = Field(min_length=1, description="measuring impostors takes two at least")
+    licence: str = Field(description="licence and attribution of the data")
+
+    @model_validator(mode="after")
+    def _are_different_people(self) -> Self:
+        everyone = (*self.training_speakers, *self.held_out_speakers)
+        if len(set(everyone)) != len(everyone):
+            raise ValueError("a speaker trains or is held out, once")
+        return self
+
+
+class EcgIdData(Section):
+    """Electrocardiograms of people on one or several days; see model_export/datasets/ecg_id.py."""
+
+    reader: Literal["ecg_id"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    held_out: int = Field(ge=4, description="people who are measured, drawn")
+    held_out_several_days: int = Field(ge=0, description="of these, people recorded on several days")
+    validation: int = Field(ge=2, description="of the people left, those who only watch the training")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class KeystrokesData(Section):
+    """People typing one word; see model_export/datasets/keystrokes.py."""
+
+    reader: Literal["keystrokes"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    held_out: int = Field(ge=4, description="people who are measured, drawn")
+    validation: int = Field(ge=2, description="of the people left, those who only watch the training")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class GaitData(Section):
+    """People walking with a phone; see model_export/datasets/gait.py."""
+
+    reader: Literal["gait"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    steps: Literal[2, 5] = Field(description="which of the set's files: about so many steps a series")
+    held_out: int = Field(ge=2, description="people who are measured, drawn")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class HarData(Section):
+    """Windows of activities; see model_export/datasets/har.py."""
+
+    reader: Literal["har"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    held_out: tuple[Literal["walking", "upstairs", "downstairs", "sitting", "standing", "laying"], ...] = Field(
+        min_length=2, description="activities that are measured"
+    )
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class UcrData(Section):
+    """Sets of the UCR and UEA archives; see model_export/datasets/ucr.py."""
+
+    reader: Literal["ucr"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    sets: tuple[str, ...] = Field(min_length=1, description="names of the sets, all of as many channels")
+    held_out: float = Field(ge=0, lt=1, description="share of each set's classes that are measured; 0: official parts")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+DataChoice = Annotated[
+    OmniglotData | IntentsData | FsddData | EcgIdData | KeystrokesData | GaitData | HarData | UcrData,
+    Field(discriminator="reader"),
+]
