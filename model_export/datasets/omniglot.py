@@ -20,6 +20,9 @@ from model_export.datasets import LabelledItems, Run, Splits
 from model_export.recipe_data import OmniglotData
 
 
+EVALUATION_FROM = 100_000
+
+
 def read_splits(folder: Path, data: OmniglotData) -> Splits:
     """Background alphabets train, but for the validation groups; of the evaluation alphabets those of the official
     runs are test only, the others calibrate.
@@ -44,10 +47,12 @@ def read_drawings(folder: Path, part: Literal["background", "evaluation"]) -> La
     """All drawings of one part as 105x105 one-bit PNG items, black ink on white, as the original files have them."""
     with np.load(folder / f"{part}.npz", allow_pickle=False) as arrays:
         ink = np.unpackbits(arrays["ink"], axis=2)[:, :, :105]
+        # Both parts number their characters from 0.
+        character = arrays["class_id"].astype(np.int64) + (EVALUATION_FROM if part == "evaluation" else 0)
         return LabelledItems(
             [{"bytes": _png(drawing)} for drawing in ink],
-            arrays["class_id"].astype(np.int64),
-            arrays["class_id"].astype(np.int64),
+            character,
+            character,
             arrays["alphabet"].astype(np.int64),
             arrays["drawer"].astype(np.int64),
             tuple(str(name) for name in arrays["alphabet_names"]),
