@@ -71,6 +71,8 @@ def test_every_shipped_bundle_is_served_and_says_what_it_takes(client: httpx.Cli
         assert one["relation"]["match_means"]
         assert one["status"] == ("demonstration" if name == "digits" else "released")
         assert bool([p for p in one["operating_points"] if p["default"]]) == (name != "digits")
+    assert listed["digits"]["limits"]["max_seconds"] == 2
+    assert listed["heartbeat"]["limits"]["max_seconds"] == 120
     assert "SA" in listed["digits"]["licence"]["weights"]
 
 

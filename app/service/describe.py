@@ -26,7 +26,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "relation": manifest.relation.model_dump(by_alias=True),
         "modality": manifest.modality.model_dump(),
         "item_form": model.encoder.modality.form,
-        "limits": asdict(model.limits),
+        "limits": asdict(model.encoder.modality.narrow(model.limits)),
         "embedding": manifest.embedding.model_dump(),
         "operating_points": points,
         "default_operating_point": next((point["name"] for point in points if point["default"]), None),

@@ -29,10 +29,23 @@ FILES: tuple[tuple[int, int, str, str], ...] = (
 def probe_items(shortest: float, longest: float) -> list[Item]:
     """One sound a file kind, of lengths between the two, in seconds."""
     lengths = np.geomspace(max(shortest * 1.5, 0.05), longest * 0.9, len(FILES))
-    return [
+    items = [
         {"bytes": _encode(utter(seed, seconds, rate), rate, channels, container, subtype)}
         for seed, (seconds, (rate, channels, container, subtype)) in enumerate(zip(lengths, FILES, strict=True))
     ]
+    # Ends that fade away: how much of them is cut, and what counts as nothing, shows in the embedding.
+    faded = [_encode(fade(seed, longest * 0.6, 8000), 8000, 1, "WAV", "FLOAT") for seed in (20, 21)]
+    return [*items, *({"bytes": data} for data in faded)]
+
+
+def fade(seed: int, seconds: float, rate: int) -> npt.NDArray[np.float64]:
+    """A sound in whose first and last third a tone rises from, and falls to, 80 dB below full scale."""
+    whole = utter(seed, seconds, rate)
+    place = np.linspace(0, 1, len(whole))
+    level = -80 * np.clip(np.maximum(1 - 3 * place, 3 * place - 2), 0, 1)
+    hertz = np.linspace(300, 2500, len(whole)) * (1 + seed % 2)
+    tone = 0.3 * np.sin(2 * np.pi * np.cumsum(hertz) / rate)
+    return np.asarray((whole + tone) * 10 ** (level / 20))
 
 
 def utter(seed: int, seconds: float, rate: int) -> npt.NDArray[np.float64]:

@@ -24,7 +24,9 @@ def probe_items(params: Params) -> list[Item]:
     if params.max_gap is not None:
         rows = items[1]["values"]
         rows[2] = [None] * len(params.channels)
-        rows[len(rows) // 2][0] = None
+        first = len(rows) // 2
+        for row in rows[first : first + params.max_gap]:  # the longest that is taken
+            row[0] = None
     if params.resample is not None and params.rate is not None and params.max_rate is not None:
         faster = min(params.max_rate, params.rate * 1.44)
         steps = int(longest * faster / params.rate)

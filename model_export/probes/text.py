@@ -20,13 +20,30 @@ SENTENCES = (
     "prices: 1,234.56 / 7% (approx.) #42",
     "donaudampfschifffahrtsgesellschaftskapitaen",
 )
-LONG = "my parcel has not arrived and the tracking page says nothing new; "
+SUBJECTS = ("my parcel", "the old card", "a flight to Oslo", "our table for six", "this strange fee", "her new phone")
+VERBS = (
+    "has not arrived",
+    "was refused twice",
+    "must be moved",
+    "seems to be lost",
+    "costs too much",
+    "cannot be found",
+)
+
+
+def long_text(words: int) -> str:
+    """At least so many words, no two stretches of it alike, so that where it is cut shows."""
+    clauses = [
+        f"{SUBJECTS[number % 6]} {VERBS[(number // 6 + number) % 6]} on day {number};"
+        for number in range(words // 6 + 1)
+    ]
+    return " ".join(clauses)
 
 
 def probe_items(most_tokens: int, *, windowed: bool) -> list[Item]:
     """The sentences; a text of full length, cut as asked; and one of windows where long texts are taken."""
     items: list[Item] = [{"text": sentence} for sentence in SENTENCES]
-    items.append({"text": LONG * (most_tokens // 4 + 1), "truncate": True})
+    items.append({"text": long_text(most_tokens * 2), "truncate": True})
     if windowed:
-        items.append({"text": LONG * (most_tokens // 4 + 1)})
+        items.append({"text": long_text(most_tokens * 2)})
     return items

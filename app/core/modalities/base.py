@@ -58,6 +58,9 @@ class Modality(Protocol):
         TooLarge beyond `limits`.
         """
 
+    def narrow(self, limits: Limits) -> Limits:
+        """The limits that an item of this model meets: those given, or the model's own where they are stricter."""
+
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """A few numbers on how a prepared window looks, float32 (s,), s fixed: what the applicability model measures.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,15 @@ CASES = {
 }
 
 every_modality = pytest.mark.parametrize("name", modalities.names())
+
+
+@every_modality
+def test_a_model_states_no_laxer_limit_than_the_service(name: str) -> None:
+    modality = CASES[name].make(name)
+    for given in (Limits(), Limits(1000, 1000, 0.01, 1)):
+        narrowed = modality.narrow(given)
+        assert all(own <= most for own, most in zip(astuple(narrowed), astuple(given), strict=True))
+    assert modality.narrow(modality.narrow(Limits())) == modality.narrow(Limits())
 
 
 @every_modality

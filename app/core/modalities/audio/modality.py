@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -96,6 +97,12 @@ class AudioModality:
 
     def _window(self, features: Samples) -> Window:
         return {self.input: features, MASK: np.ones(len(features), dtype=np.float32)}
+
+    def narrow(self, limits: Limits) -> Limits:
+        """Seconds, once trimmed: what the graph takes at once, where longer sounds are refused."""
+        if isinstance(self.params.long, Windows):
+            return limits
+        return replace(limits, max_seconds=min(limits.max_seconds, self.params.max_seconds))
 
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """How much a window moves, never how loud it is: float32 (5,).

@@ -126,6 +126,10 @@ class ImageModality:
         canvas.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
         return canvas
 
+    def narrow(self, limits: Limits) -> Limits:
+        """Those given: any size of picture is brought to the model's."""
+        return limits
+
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """Square roots of the shares of dark, middle and light values, and the mean steps across and down: (5,).
 

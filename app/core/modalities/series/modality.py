@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,12 @@ class SeriesModality:
         windows = tuple(self._pad(ready[start : start + self._longest]) for start in self._starts(length))
         done = {"interpolated": has_gaps, "resampled": given != wanted, "windowed": len(windows) > 1}
         return Prepared(windows, tuple(code for code, applies in done.items() if applies))
+
+    def narrow(self, limits: Limits) -> Limits:
+        """Seconds that max_steps last, where the series is timed."""
+        if self.params.rate is None:
+            return limits
+        return replace(limits, max_seconds=min(limits.max_seconds, self.params.max_steps / self.params.rate))
 
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """Level, spread, roughness, flatness and lean of the real steps, over all channels: float32 (5,).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,12 @@ class TextModality:
     def _too_long(self, ids: Sequence[int], most: int, advice: str) -> TooLarge:
         tokens = f"{len(ids) + self._frame.size} tokens, special tokens and prefix counted"
         return TooLarge(f"the text makes {tokens}; at most {most} are taken: {advice}")
+
+    def narrow(self, limits: Limits) -> Limits:
+        """Tokens: what the graph takes at once, where longer texts are refused."""
+        if self.params.long_text == "window":
+            return limits
+        return replace(limits, max_tokens=min(limits.max_tokens, self.params.max_tokens))
 
     def summarize(self, window: Window) -> npt.NDArray[np.float32]:
         """Logarithm of the number of tokens, mean length of the known ones, share of unknown ones: (3,).
