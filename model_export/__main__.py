@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.core.errors import TwinserveError
+from model_export.command_line import add_data, run_command
 from model_export.errors import CommandError
 
 if TYPE_CHECKING:
@@ -18,24 +18,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
-    chosen = _parser().parse_args(arguments)
-    try:
-        chosen.run(chosen)
-    except CommandError as failure:
-        print(f"{chosen.command}: {failure}", file=sys.stderr)
-        return 1
-    except TwinserveError as error:
-        print(f"{chosen.command}: {error.detail}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
-        print(f"{chosen.command}: {said}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{chosen.command}: stopped; what was written so far is kept", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command; returns the exit status."""
+    return run_command(_parser(), arguments)
 
 
 def _words(text: str) -> str:
@@ -66,14 +50,13 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
-    _add_measurements(commands)
     _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
     return parser
 
 
 def _add_calibrate(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path)
-    _add_data(command)
+    add_data(command)
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
     own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
     own.add_argument(
@@ -89,47 +72,9 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path, nargs="?")
     command.add_argument("--url", help="a running service instead of a bundle, as http://localhost:8000")
     command.add_argument("--model", metavar="NAME", help="with --url: which of its models")
-    _add_data(command)
+    add_data(command)
     command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)
-
-
-def _add_measurements(commands: _Commands) -> None:
-    """What docs/results.md is made with, beside `evaluate`."""
-    floors = ("pixels", "euclidean", "dtw", "characters", "beat", "spectrum")
-
-    command = commands.add_parser("compare", help="print one table of bundles and of comparisons without learning")
-    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
-    command.add_argument("--floor", choices=floors, action="append", default=[], help="see model_export/floors.py")
-    _add_data(command)
-    command.set_defaults(run=_compare)
-
-    command = commands.add_parser("nearest", help="print 1-nearest-neighbour accuracy on a set's official parts")
-    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
-    command.add_argument("--floor", choices=floors, action="append", default=[])
-    command.add_argument("--recipe", type=Path, required=True, help="names the data")
-    command.set_defaults(run=_nearest)
-
-    command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
-    command.add_argument("page", type=Path)
-    command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
-    command.set_defaults(run=_fill)
-
-    command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
-    command.add_argument("recipe", type=Path)
-    command.add_argument("--out", type=Path, required=True, help="folder of the tables and their items")
-    command.set_defaults(run=_own_pairs)
-
-    command = commands.add_parser("leave-one-out", help="train once for each speaker left out, and print what it does")
-    command.add_argument("recipe", type=Path)
-    command.add_argument("--out", type=Path, required=True, help="folder of run folders")
-    command.set_defaults(run=_leave_one_out)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    data = command.add_mutually_exclusive_group(required=True)
-    data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
-    data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:
@@ -209,45 +154,6 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         evaluate_pairs(subject, chosen.pairs, chosen.out)
     else:
         evaluate_recipe(subject, chosen.recipe, chosen.out)
-
-
-def _compare(chosen: argparse.Namespace) -> None:
-    from model_export.compare import compare_on_pairs, compare_on_recipe, make_subjects
-    from model_export.recipe import read_recipe
-
-    recipe = chosen.recipe and read_recipe(chosen.recipe)
-    subjects = make_subjects(chosen.bundles, chosen.floor, recipe)
-    if recipe is None:
-        compare_on_pairs(subjects, chosen.pairs)
-    else:
-        compare_on_recipe(subjects, recipe)
-
-
-def _nearest(chosen: argparse.Namespace) -> None:
-    from model_export.compare import make_subjects
-    from model_export.nearest import compare_nearest
-    from model_export.recipe import read_recipe
-
-    recipe = read_recipe(chosen.recipe)
-    compare_nearest(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
-
-
-def _fill(chosen: argparse.Namespace) -> None:
-    from model_export.filling import fill
-
-    fill(chosen.page, chosen.matching)
-
-
-def _own_pairs(chosen: argparse.Namespace) -> None:
-    from model_export.own_pairs import write_own_pairs
-
-    write_own_pairs(chosen.recipe, chosen.out)
-
-
-def _leave_one_out(chosen: argparse.Namespace) -> None:
-    from model_export.leave_one_out import leave_one_out
-
-    leave_one_out(chosen.recipe, chosen.out)
 
 
 def _import_sentence_encoder(chosen: argparse.Namespace) -> None:

@@ -19,7 +19,6 @@ from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Run, Splits
 from model_export.recipe_data import OmniglotData
 
-
 EVALUATION_FROM = 100_000
 
 

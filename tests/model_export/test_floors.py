@@ -12,15 +12,15 @@ import pytest
 
 from app.core.modalities.base import Item
 from app.core.scoring import similarity_matrix
-from model_export.__main__ import main
-from model_export.compare import compare_on_pairs, make_subjects
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
-from model_export.floors import PREPARED, RAW, Floor
-from model_export.heartbeats import log_spectrum, mean_beat
-from model_export.nearest import nearest_accuracy
 from model_export.recipe import Recipe, read_recipe
-from model_export.warping import rows_apart, warp_all, warp_distances
+from model_export.results.__main__ import main
+from model_export.results.compare import compare_on_pairs, make_subjects
+from model_export.results.floors import PREPARED, RAW, Floor
+from model_export.results.heartbeats import log_spectrum, mean_beat
+from model_export.results.nearest import nearest_accuracy
+from model_export.results.warping import rows_apart, warp_all, warp_distances
 
 UCR = Path("recipes/measured/ucr.toml")
 RATE = 250

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from app.core.modalities.base import Item
-from model_export import leave_one_out
-from model_export.__main__ import main
 from model_export.datasets import LabelledItems
-from model_export.filling import BLOCK
-from model_export.floors import Floor
 from model_export.measure import Embeddings
 from model_export.populations import read_splits
 from model_export.recipe import read_recipe
+from model_export.results import leave_one_out
+from model_export.results.__main__ import main
+from model_export.results.filling import BLOCK
+from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject
 from tests.model_export.tiny_sets import SPEAKERS, write_tiny_digits, write_tiny_heartbeats, write_tiny_recipe
 
@@ -129,7 +129,7 @@ def test_both_are_for_their_own_data(heartbeats: Path, tmp_path: Path, capsys: p
 
 def test_a_page_is_filled_with_what_its_commands_print_and_nothing_else_is_touched(tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("a\tb\tlabel\none\tones\t1\ntwo\ttwos\t1\none\ttwos\t0\n")
-    command = f"python -m model_export compare --floor characters \\\n    --pairs {tmp_path / 'pairs.tsv'}"
+    command = f"python -m model_export.results compare --floor characters \\\n    --pairs {tmp_path / 'pairs.tsv'}"
     other = "```sh\npython -m model_export train recipe.toml\n```\n\nwords\n"
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n```sh\n{command}\n```\n\n| old |\n| --- |\n\n{other}")
@@ -148,7 +148,7 @@ def test_a_page_whose_command_fails_or_is_another_program_says_so(
 ) -> None:
     page = tmp_path / "page.md"
     for command, said in {
-        "python -m model_export compare --floor characters --pairs none.tsv": "status 1",
+        "python -m model_export.results compare --floor characters --pairs none.tsv": "status 1",
         "rm -r everything": "no command of this program",
     }.items():
         page.write_text(f"```sh\n{command}\n```\n\n| old |\n")
@@ -162,4 +162,4 @@ def test_every_table_of_the_results_page_stands_below_its_command() -> None:
     blocks = [found["command"] for found in BLOCK.finditer(text)]
     assert len(blocks) >= 10
     assert len(re.findall(r"(?m)^\| --- \|", text)) == len(blocks)
-    assert all(command.startswith("python -m model_export ") for command in blocks)
+    assert all(command.startswith("python -m model_export") for command in blocks)

@@ -21,8 +21,8 @@ from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
 from model_export.export import export
 from model_export.figures import ALL, compute_figures
-from model_export.floors import Floor
 from model_export.populations import read_splits
+from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject, Subject
 from model_export.train import train
 

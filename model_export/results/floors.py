@@ -26,10 +26,10 @@ from app.core.evidence import Calibration
 from app.core.modalities.base import Item, Limits, Modality, Window
 from app.core.scoring import Metric
 from model_export.errors import CommandError
-from model_export.heartbeats import log_spectrum, mean_beat, unit
 from model_export.measure import Embeddings, Vectors
 from model_export.recipe import Recipe
-from model_export.warping import rows_apart, warp_all
+from model_export.results.heartbeats import log_spectrum, mean_beat, unit
+from model_export.results.warping import rows_apart, warp_all
 
 NGRAMS, MOST_NGRAMS = (3, 5), 8192
 """Lengths of the n-grams inside words, and how many are counted, the most frequent ones."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from model_export.errors import CommandError
 
-PROGRAM = ["python", "-m", "model_export"]
+PROGRAM = (["python", "-m", "model_export"], ["python", "-m", "model_export.results"])
 BLOCK = re.compile(r"```sh\n(?P<command>(?:[^`\n]*\\\n)*[^`\n]*)\n```\n\n(?P<table>(?:\|.*\n)+)")
 
 
@@ -35,7 +35,7 @@ def fill(page: Path, matching: str) -> None:
 
 def _run(command: str) -> str:
     words = shlex.split(command.replace("\\\n", " "))
-    if words[: len(PROGRAM)] != PROGRAM:
+    if words[:3] not in PROGRAM:
         raise CommandError(f"{command!r} has a table below it, but is no command of this program")
     print(f"$ {shlex.join(words)}", flush=True)
     done = subprocess.run([sys.executable, *words[1:]], stdout=subprocess.PIPE, encoding="utf-8", check=False)

@@ -1,0 +1,38 @@
+"""What both command lines of the offline half share: how a command is run, and how its failure is told in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from app.core.errors import TwinserveError
+from model_export.errors import CommandError
+
+
+def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
+    """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
+    chosen = parser.parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except CommandError as failure:
+        print(f"{chosen.command}: {failure}", file=sys.stderr)
+        return 1
+    except TwinserveError as error:
+        print(f"{chosen.command}: {error.detail}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        print(f"{chosen.command}: {said}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{chosen.command}: stopped; what was written so far is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """The two ways to say what is measured, one of which must be given."""
+    data = command.add_mutually_exclusive_group(required=True)
+    data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
+    data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
