@@ -27,8 +27,11 @@ def run_example(name: str, folder: Path) -> str:
     shipped bundle without the number of its version.
     """
     printed = io.StringIO()
-    with redirect_stdout(printed):
-        load_example(name, "__main__", str(folder))
+    try:
+        with redirect_stdout(printed):
+            load_example(name, "__main__", str(folder))
+    except SystemExit as end:
+        pytest.fail(f"examples/{name}/run.py ended with {end.code!r} after\n{printed.getvalue()}")
     log = (folder / "service.log").read_text("utf-8")
     assert "listening on" in log
     assert "Traceback" not in log
