@@ -24,6 +24,7 @@ from tests.supervisor.live import LiveService, live_service
 
 MODELS = Path("models")
 FORMS = {"glyphs": "base64", "questions": "text", "digits": "base64", "heartbeat": "values", "heartbeat-gru": "values"}
+MAX_BYTES = 4 * 1024 * 1024
 Item = dict[str, Any]
 
 
@@ -74,6 +75,15 @@ def test_every_shipped_bundle_is_served_and_says_what_it_takes(client: httpx.Cli
     assert listed["digits"]["limits"]["max_seconds"] == 2
     assert listed["heartbeat"]["limits"]["max_seconds"] == 120
     assert "SA" in listed["digits"]["licence"]["weights"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_shipped_bundle_is_whole_and_small(name: str) -> None:
+    folder = newest(name)
+    assert read_bundle(folder).manifest.name == name
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= MAX_BYTES
+    assert (folder / "MODEL_CARD.md").is_file()
+    assert (folder / "report" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -13,6 +13,7 @@ from model_export.calibrate import calibrate_recipe
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
 from model_export.evaluate import evaluate_recipe
+from model_export.recipe import name_recipe, read_recipe
 from model_export.subjects import LocalSubject
 from tests.tiny import tiny_item, write_tiny
 
@@ -107,7 +108,7 @@ def test_the_evidence_is_the_projects_own_only_where_its_recipe_trained_the_bund
     folder = write_tiny(tmp_path, calibrated=False, status="demonstration")
     assert evidence(calibrate_recipe(folder, recipe, tmp_path)).source == "yours"
     bundle = read_bundle(folder)
-    training = bundle.manifest.training.model_copy(update={"recipe": recipe.name})
+    training = bundle.manifest.training.model_copy(update={"recipe": name_recipe(read_recipe(recipe))})
     own = bundle.manifest.model_copy(update={"training": training})
     monkeypatch.setattr("model_export.subjects.read_bundle", lambda _: type(bundle)(own, bundle.golden, bundle.graph))
     assert evidence(calibrate_recipe(folder, recipe, tmp_path)).source == "shipped"
