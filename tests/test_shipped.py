@@ -24,7 +24,7 @@ from tests.supervisor.live import LiveService, live_service
 
 MODELS = Path("models")
 FORMS = {"glyphs": "base64", "questions": "text", "digits": "base64", "heartbeat": "values", "heartbeat-gru": "values"}
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 8_000_000
 Item = dict[str, Any]
 
 
