@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from model_export import recipe, recipe_data
+from model_export import recipe
 from model_export.datasets import Splits, ecg_id, fsdd, gait, har, intents, keystrokes, omniglot, ucr
 from model_export.errors import CommandError
+from model_export.recipe import data as recipe_data
 
 
 def read_splits(chosen: recipe.Recipe) -> Splits:

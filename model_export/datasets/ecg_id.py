@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
-from model_export.recipe_data import EcgIdData
+from model_export.recipe.data import EcgIdData
 
 RATE = 500
 UNITS_PER_MILLIVOLT = 200.0

@@ -15,7 +15,7 @@ import numpy as np
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
-from model_export.recipe_data import FsddData
+from model_export.recipe.data import FsddData
 
 OFFICIAL_TEST_TAKES = 5
 """Takes 0 to 4 are the set's test recordings; of the training speakers they watch the training."""

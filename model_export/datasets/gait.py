@@ -15,7 +15,7 @@ import numpy as np
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.datasets.people import draw_people
-from model_export.recipe_data import GaitData
+from model_export.recipe.data import GaitData
 
 RATE = 50
 CHANNELS = 6

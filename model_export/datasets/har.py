@@ -15,7 +15,7 @@ import numpy as np
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
-from model_export.recipe_data import HarData
+from model_export.recipe.data import HarData
 
 RATE = 50
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")

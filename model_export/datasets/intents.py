@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_export.datasets import LabelledItems, Splits
-from model_export.recipe_data import IntentsData
+from model_export.recipe.data import IntentsData
 
 BANKING, CLINC = "banking77", "clinc150"
 

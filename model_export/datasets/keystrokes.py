@@ -18,7 +18,7 @@ import numpy as np
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.datasets.people import Numbers, draw_people
-from model_export.recipe_data import KeystrokesData
+from model_export.recipe.data import KeystrokesData
 
 KEYS = 14
 COLUMNS = {"Hold": KEYS, "DD": KEYS - 1, "UD": KEYS - 1, "Pressure": KEYS, "Size": KEYS}

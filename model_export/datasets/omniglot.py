@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Run, Splits
-from model_export.recipe_data import OmniglotData
+from model_export.recipe.data import OmniglotData
 
 EVALUATION_FROM = 100_000
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
-from model_export.recipe_data import UcrData
+from model_export.recipe.data import UcrData
 
 
 def read_splits(folder: Path, data: UcrData) -> Splits:

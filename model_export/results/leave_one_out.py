@@ -14,7 +14,7 @@ import numpy as np
 
 from app.core.evidence import GenuineScores, PairScores, Units
 from app.core.scoring import similarity_matrix
-from model_export import recipe, recipe_data
+from model_export import recipe
 from model_export.card import markdown_table
 from model_export.comparing import Scores
 from model_export.datasets import LabelledItems
@@ -22,6 +22,7 @@ from model_export.errors import CommandError
 from model_export.export import export
 from model_export.figures import ALL, compute_figures
 from model_export.populations import read_splits
+from model_export.recipe import data as recipe_data
 from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject, Subject
 from model_export.train import train

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model_export import recipe, recipe_data
+from model_export import recipe
 from model_export.datasets.ecg_id import RATE, RAW, UNITS_PER_MILLIVOLT
 from model_export.errors import CommandError
 from model_export.populations import read_splits
+from model_export.recipe import data as recipe_data
 
 IMPOSTOR = "impostor"
 

@@ -13,10 +13,11 @@ import pytest
 
 from app.core import modalities
 from app.core.modalities.base import Limits
-from model_export import recipe, recipe_data
+from model_export import recipe
 from model_export.datasets import Splits, gait, har, keystrokes, ucr
 from model_export.errors import CommandError
 from model_export.populations import read_splits
+from model_export.recipe import data as recipe_data
 
 MEASURED = sorted(Path("recipes/measured").glob("*.toml"))
 LICENCE = {"folder": ".", "licence": "made up"}

@@ -1,0 +1,198 @@
+"""Recipes: the one file that says how an encoder is made. TOML, checked field by field before any work starts.
+
+The whole is here; one module holds each group of its sections.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from app.core.bundle import canonical_json
+from app.core.bundle.manifest import sha256_hex
+from model_export.errors import CommandError
+from model_export.recipe.augmentation import (
+    AugmentationChoice,
+    NoAugmentation,
+    PictureAugmentation,
+    SequenceAugmentation,
+    TextAugmentation,
+)
+from model_export.recipe.data import DataChoice, Section
+from model_export.recipe.encoders import (
+    BagChoice,
+    Convolutional1dChoice,
+    ConvolutionalChoice,
+    EncoderChoice,
+    RecurrentChoice,
+    SequenceChoice,
+)
+from model_export.recipe.sampling import (
+    Loss,
+    Miner,
+    Sampler,
+)
+from model_export.recipe.training import (
+    Optimiser,
+    Schedule,
+)
+
+__all__ = [
+    "AugmentationChoice",
+    "BagChoice",
+    "Calibration",
+    "Convolutional1dChoice",
+    "ConvolutionalChoice",
+    "EncoderChoice",
+    "Loss",
+    "Miner",
+    "ModalityChoice",
+    "NoAugmentation",
+    "Optimiser",
+    "PictureAugmentation",
+    "Recipe",
+    "RecurrentChoice",
+    "Relation",
+    "Sampler",
+    "Schedule",
+    "SequenceAugmentation",
+    "SequenceChoice",
+    "TextAugmentation",
+    "Tokenizer",
+    "data_folder",
+    "name_recipe",
+    "read_recipe",
+]
+
+
+class Relation(Section):
+    """What a match means in words."""
+
+    match_means: str = Field(description="what two matching items have in common, as in 'drawn as the same character'")
+    not_: str = Field(alias="not", description="what a match does not mean, as in 'by the same hand'")
+
+
+class ModalityChoice(Section):
+    """How items are prepared; the params are checked by the modality itself."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class Tokenizer(Section):
+    """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py."""
+
+    vocabulary: int = Field(ge=100, le=200_000, description="most tokens, those for padding and the unknown counted")
+    lowercase: bool = Field(default=True, description="upper and lower case, and accents, are not told apart")
+
+
+class Calibration(Section):
+    """What was measured, in the words that a verdict will use."""
+
+    population: str = Field(description="what was measured, in words")
+    unit: str = Field(description="the independent source that is counted, as in 'character'")
+    random: str = Field(description="what a random impostor is, in words")
+    hard: str | None = Field(
+        default=None, description="what a hard impostor is, in words: another identity of the same group; none if unset"
+    )
+    same_source: str | None = Field(
+        default=None, description="name of the genuine pairs of one source, such as 'same_day', tabled apart"
+    )
+    other_source: str | None = Field(default=None, description="name of those of two sources, such as 'other_day'")
+    folds: int = Field(default=9, ge=3, description="folds by unit of a cross-fitted verification")
+    draws: int = Field(default=2000, ge=1000, description="bootstrap draws")
+    valid_for_days: int = Field(default=730, ge=1)
+
+
+class Recipe(Section):
+    """A whole recipe file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    seed: int = 0
+    weights_licence: str
+    intended_use: str
+    relation: Relation
+    data: DataChoice
+    modality: ModalityChoice
+    tokenizer: Tokenizer | None = None
+    encoder: EncoderChoice
+    loss: Loss
+    miner: Miner = Miner()
+    sampler: Sampler
+    augmentation: AugmentationChoice = NoAugmentation()
+    optimiser: Optimiser
+    schedule: Schedule
+    calibration: Calibration
+
+    @model_validator(mode="after")
+    def _every_option_counts(self) -> Self:
+        for fault in _idle_options(self):
+            raise ValueError(fault)
+        return self
+
+
+def _idle_options(recipe: Recipe) -> Iterator[str]:
+    """What is set and would not be used: a recipe says nothing that does not count."""
+    kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
+    fits = {"picture": ("image",), "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
+    if kind not in fits[augmentation.kind]:
+        yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
+    if (recipe.tokenizer is not None) != (kind == "text"):
+        yield "tokenizer: belongs to the modality text, and must be given there"
+    if isinstance(encoder, SequenceChoice):
+        for name in ("every", "level") if kind == "text" else ("width",):
+            if name in encoder.model_fields_set:
+                yield f"encoder.{name}: is not for the modality {kind}"
+    if isinstance(augmentation, SequenceAugmentation) and kind == "series":
+        if augmentation.warp:
+            yield "augmentation.warp: is for audio, whose channels are bands"
+        if augmentation.hide_bands and len(recipe.modality.params.get("channels", ())) < 2:
+            yield "augmentation.hide_bands: hides nothing of one channel"
+    own = {"temperature": ("supervised_contrastive",), "margin": ("triplet", "contrastive")}
+    for name, losses in own.items():
+        if name in recipe.loss.model_fields_set and recipe.loss.name not in losses:
+            yield f"loss.{name}: is not for {recipe.loss.name}"
+    if "margin" in recipe.miner.model_fields_set and recipe.miner.name != "semi_hard":
+        yield f"miner.margin: is not for {recipe.miner.name}"
+
+
+def name_recipe(recipe: Recipe) -> str:
+    """What a bundle keeps of the recipe that trained it: the file's name and a digest of what was cut and prepared.
+
+    A recipe of the same name that cuts the data otherwise would measure people who trained.
+    """
+    parts = {"data": recipe.data, "modality": recipe.modality, "tokenizer": recipe.tokenizer}
+    content = {name: part and part.model_dump(mode="json") for name, part in parts.items()}
+    return f"{recipe.name}.toml#{sha256_hex(canonical_json(content))[:16]}"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe. Raises CommandError with one line that names the file and the field."""
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if "(" not in str(part) and "[" not in str(part))
+        said = first["msg"].removeprefix("Value error, ")
+        raise CommandError(f"{path}: {place}{': ' if place else ''}{said}") from error
+
+
+def data_folder(recipe: Recipe) -> Path:
+    """The folder of the recipe's data below TWINSERVE_DATA. Raises CommandError where either is missing."""
+    root = os.environ.get("TWINSERVE_DATA")
+    if not root:
+        raise CommandError("set TWINSERVE_DATA to the folder that holds the data sets")
+    folder = Path(root) / recipe.data.folder
+    if not folder.is_dir():
+        raise CommandError(f"{folder}: no such folder; the recipe's data.folder is looked for below TWINSERVE_DATA")
+    return folder

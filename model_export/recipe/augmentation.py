@@ -1,0 +1,56 @@
+"""The `[augmentation]` section of a recipe. One class a kind of item."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from model_export.recipe.data import Section
+
+
+class NoAugmentation(Section):
+    """Items as they are."""
+
+    kind: Literal["none"] = "none"
+
+
+class PictureAugmentation(Section):
+    """Random distortion of training pictures; see model_export/augment/pictures.py."""
+
+    kind: Literal["picture"]
+
+    rotation_degrees: float = Field(default=0, ge=0, description="uniform in +-")
+    shear_degrees: float = Field(default=0, ge=0, description="uniform in +-, each axis")
+    scale: float = Field(default=0, ge=0, lt=1, description="uniform in 1 +-, each axis")
+    shift: float = Field(default=0, ge=0, lt=1, description="uniform in +-, as a share of the side")
+    quarter_turn_share: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="share of batches whose identities are turned by quarter turns, as new identities",
+    )
+
+
+class SequenceAugmentation(Section):
+    """Random distortion of measured steps; see model_export/augment/sequences.py."""
+
+    kind: Literal["sequence"]
+    stretch: float = Field(default=0, ge=0, lt=1, description="time runs uniformly in 1 +- as fast, a draw a batch")
+    warp: float = Field(default=0, ge=0, lt=1, description="bands move uniformly in 1 +-, a draw a batch; audio only")
+    gain: float = Field(default=0, ge=0, description="natural logarithm of the factor, or what is added to logarithms")
+    noise: float = Field(default=0, ge=0, description="standard deviation of what is added to each value")
+    hide_steps: float = Field(default=0, ge=0, lt=1, description="largest share of steps hidden in one stretch")
+    hide_bands: float = Field(default=0, ge=0, lt=1, description="largest share of channels hidden in one stretch")
+
+
+class TextAugmentation(Section):
+    """Tokens left out at random; see model_export/augment/texts.py."""
+
+    kind: Literal["text"]
+    hide_tokens: float = Field(ge=0, lt=1, description="chance of each token to be left out; one always stays")
+
+
+AugmentationChoice = Annotated[
+    NoAugmentation | PictureAugmentation | SequenceAugmentation | TextAugmentation, Field(discriminator="kind")
+]

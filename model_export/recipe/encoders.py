@@ -1,0 +1,80 @@
+"""The `[encoder]` section of a recipe. One class an encoder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from model_export.recipe.data import Section
+
+
+def _check_odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("must be odd, so that it has a middle")
+    return number
+
+
+OddNumber = Annotated[int, Field(ge=1), AfterValidator(_check_odd)]
+
+
+class ConvolutionalChoice(Section):
+    """Pictures; see model_export/encoders/convolutional.py."""
+
+    name: Literal["convolutional"]
+    filters: int = Field(ge=1, description="filters of every convolution")
+    blocks: int = Field(ge=1, le=6, description="convolution blocks, each halving the resolution")
+    dimension: int = Field(ge=2, le=4096, description="length of an embedding")
+
+
+class SequenceChoice(Section):
+    """What all encoders of sequences share; see model_export/encoders/fronts.py."""
+
+    every: int = Field(default=1, ge=1, description="steps averaged into one before anything else; not for text")
+    level: OddNumber | Literal[0] = Field(
+        default=0, description="averaged steps around each whose mean is taken off; 0: none; not for text"
+    )
+    width: int = Field(default=128, ge=1, description="length of a token's embedding; text only")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of values hidden in training")
+    dimension: int = Field(ge=2, le=4096, description="length of an embedding")
+
+
+class Convolutional1dChoice(SequenceChoice):
+    """Sequences; see model_export/encoders/convolutional_1d.py."""
+
+    name: Literal["convolutional_1d"]
+    filters: int = Field(ge=1, description="filters of every convolution")
+    blocks: int = Field(ge=1, le=8, description="convolution blocks, each halving the steps")
+    kernel: OddNumber = Field(description="steps that a convolution sees")
+
+
+class RecurrentChoice(SequenceChoice):
+    """Sequences; see model_export/encoders/recurrent.py."""
+
+    name: Literal["gru"]
+    hidden: int = Field(ge=1, description="values that the unit remembers")
+    layers: int = Field(default=1, ge=1, le=4, description="units stacked")
+
+
+class BagChoice(SequenceChoice):
+    """Text, or sequences whose order does not count; see model_export/encoders/bag.py."""
+
+    name: Literal["bag"]
+    hidden: int = Field(ge=1, description="width of the hidden layer after the mean")
+    lexical_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the score that the rarity of shared tokens decides; text only"
+    )
+    lexical_dimension: int = Field(default=0, ge=0, description="of `dimension`, what that part takes; 0 without it")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if (self.lexical_share > 0) != (self.lexical_dimension > 0):
+            raise ValueError("lexical_share and lexical_dimension are given together")
+        if self.lexical_dimension >= self.dimension:
+            raise ValueError("lexical_dimension must leave some of dimension")
+        return self
+
+
+EncoderChoice = Annotated[
+    ConvolutionalChoice | Convolutional1dChoice | RecurrentChoice | BagChoice, Field(discriminator="name")
+]
