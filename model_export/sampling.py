@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pytorch_metric_learning.samplers import HierarchicalSampler, MPerClassSampler
 from pytorch_metric_learning.utils import common_functions
@@ -26,6 +27,11 @@ def seed_everything(seed: int) -> np.random.Generator:
     torch.manual_seed(seed)
     common_functions.NUMPY_RANDOM = np.random.RandomState(seed)
     return np.random.default_rng(seed)
+
+
+def class_labels(items: LabelledItems) -> npt.NDArray[np.int64]:
+    """Each item's identity as 0, 1, ... without gaps, as losses of class vectors take them: int64 (items,)."""
+    return np.asarray(np.unique(items.identity, return_inverse=True)[1], np.int64)
 
 
 def endless_batches(

@@ -29,15 +29,15 @@ from sklearn.metrics import roc_auc_score
 from app.core import modalities
 from app.core.modalities.base import Modality
 from app.core.scoring import similarity_matrix
-from model_export.augment.choosing import augment
+from model_export.augment.choosing import augment, identities_each
 from model_export.datasets import LabelledItems
 from model_export.encoders import TwinEncoder
 from model_export.encoders.choosing import make_encoder
 from model_export.errors import CommandError
-from model_export.losses import make_loss, make_miner
+from model_export.losses import make_loss, make_miner, weights_to_move
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
-from model_export.sampling import endless_batches, seed_everything
+from model_export.sampling import class_labels, endless_batches, seed_everything
 from model_export.tokenizer import count_tokens, train_tokenizer
 from model_export.windows import PreparedItems, embed_items, prepare_items
 
@@ -139,18 +139,22 @@ class _Trainer:
         encoder.count(prepared.windows)
         encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         chosen = recipe.optimiser
-        optimiser = torch.optim.AdamW(encoder.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
+        labels = class_labels(items)
+        classes = int(labels.max() + 1) * identities_each(recipe.augmentation)
+        loss_function = make_loss(recipe.loss, classes=classes, dimension=recipe.encoder.trained_dimension)
+        moved = weights_to_move(encoder, loss_function, recipe.loss, chosen.learning_rate)
+        optimiser = torch.optim.AdamW(moved, weight_decay=chosen.weight_decay)
         return cls(
             recipe=recipe,
             encoder=encoder,
             prepared=prepared,
-            labels=torch.from_numpy(items.identity),
+            labels=torch.from_numpy(labels),
             batches=endless_batches(items, recipe.sampler, generator),
             generator=generator,
             optimiser=optimiser,
             schedule=torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(recipe, step)),
-            loss_function=make_loss(recipe.loss),
-            miner=make_miner(recipe.miner),
+            loss_function=loss_function,
+            miner=make_miner(recipe.miner, recipe.loss),
         )
 
     def step(self) -> None:

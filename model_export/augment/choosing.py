@@ -17,3 +17,8 @@ def augment(batch: Batch, labels: torch.Tensor, choice: recipe.AugmentationChoic
     if isinstance(choice, recipe.TextAugmentation):
         return texts.augment(batch, choice), labels
     return batch, labels
+
+
+def identities_each(choice: recipe.AugmentationChoice) -> int:
+    """How many identities the distortion makes of one: labels grow from 0..n-1 to 0..n * this - 1."""
+    return 4 if isinstance(choice, recipe.PictureAugmentation) and choice.quarter_turn_share else 1

@@ -14,11 +14,14 @@ from model_export.augment import Batch
 def augment(batch: Batch, labels: torch.Tensor, choice: recipe.PictureAugmentation) -> tuple[Batch, torch.Tensor]:
     """Distort uint8 pixels (batch, height, width, channels) to float32 ones; some batches become other identities.
 
-    What comes in from beyond the edge is 255, paper.
+    What comes in from beyond the edge is 255, paper. Where batches are turned, an upright identity's label is 4 times
+    its own in those that are not, so that a label means one identity in all batches.
     """
     ink = 255.0 - batch["pixels"].permute(0, 3, 1, 2).to(torch.float32)
     if torch.rand(()) < choice.quarter_turn_share:
         ink, labels = turn_identities(ink, labels)
+    elif choice.quarter_turn_share:
+        labels = labels * 4
     return {"pixels": 255.0 - distort(ink, choice).permute(0, 2, 3, 1)}, labels
 
 

@@ -33,9 +33,22 @@ from model_export.recipe.encoders import (
     SequenceChoice,
 )
 from model_export.recipe.sampling import (
+    ArcFaceChoice,
+    BatchHardMiner,
+    CircleChoice,
+    ClassVectorLoss,
+    ContrastiveChoice,
     Loss,
     Miner,
+    MultiSimilarityChoice,
+    MultiSimilarityMiner,
+    NoMiner,
+    NtXentChoice,
+    ProxyAnchorChoice,
     Sampler,
+    SemiHardMiner,
+    SupervisedContrastiveChoice,
+    TripletChoice,
 )
 from model_export.recipe.training import (
     Optimiser,
@@ -43,27 +56,40 @@ from model_export.recipe.training import (
 )
 
 __all__ = [
+    "ArcFaceChoice",
     "AugmentationChoice",
     "BagChoice",
+    "BatchHardMiner",
     "Calibration",
+    "CircleChoice",
+    "ClassVectorLoss",
+    "ContrastiveChoice",
     "Convolutional1dChoice",
     "ConvolutionalChoice",
     "EncoderChoice",
     "Loss",
     "Miner",
     "ModalityChoice",
+    "MultiSimilarityChoice",
+    "MultiSimilarityMiner",
     "NoAugmentation",
+    "NoMiner",
+    "NtXentChoice",
     "Optimiser",
     "PictureAugmentation",
+    "ProxyAnchorChoice",
     "Recipe",
     "RecurrentChoice",
     "Relation",
     "Sampler",
     "Schedule",
+    "SemiHardMiner",
     "SequenceAugmentation",
     "SequenceChoice",
+    "SupervisedContrastiveChoice",
     "TextAugmentation",
     "Tokenizer",
+    "TripletChoice",
     "data_folder",
     "name_recipe",
     "read_recipe",
@@ -123,7 +149,7 @@ class Recipe(Section):
     tokenizer: Tokenizer | None = None
     encoder: EncoderChoice
     loss: Loss
-    miner: Miner = Miner()
+    miner: Miner = NoMiner()
     sampler: Sampler
     augmentation: AugmentationChoice = NoAugmentation()
     optimiser: Optimiser
@@ -154,12 +180,8 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
             yield "augmentation.warp: is for audio, whose channels are bands"
         if augmentation.hide_bands and len(recipe.modality.params.get("channels", ())) < 2:
             yield "augmentation.hide_bands: hides nothing of one channel"
-    own = {"temperature": ("supervised_contrastive",), "margin": ("triplet", "contrastive")}
-    for name, losses in own.items():
-        if name in recipe.loss.model_fields_set and recipe.loss.name not in losses:
-            yield f"loss.{name}: is not for {recipe.loss.name}"
-    if "margin" in recipe.miner.model_fields_set and recipe.miner.name != "semi_hard":
-        yield f"miner.margin: is not for {recipe.miner.name}"
+    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
+        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
 
 
 def name_recipe(recipe: Recipe) -> str:

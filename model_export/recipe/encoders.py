@@ -18,16 +18,26 @@ def _check_odd(number: int) -> int:
 OddNumber = Annotated[int, Field(ge=1), AfterValidator(_check_odd)]
 
 
-class ConvolutionalChoice(Section):
+class Encoder(Section):
+    """What all encoders share."""
+
+    dimension: int = Field(ge=2, le=4096, description="length of an embedding")
+
+    @property
+    def trained_dimension(self) -> int:
+        """Length of the vectors that training sees."""
+        return self.dimension
+
+
+class ConvolutionalChoice(Encoder):
     """Pictures; see model_export/encoders/convolutional.py."""
 
     name: Literal["convolutional"]
     filters: int = Field(ge=1, description="filters of every convolution")
     blocks: int = Field(ge=1, le=6, description="convolution blocks, each halving the resolution")
-    dimension: int = Field(ge=2, le=4096, description="length of an embedding")
 
 
-class SequenceChoice(Section):
+class SequenceChoice(Encoder):
     """What all encoders of sequences share; see model_export/encoders/fronts.py."""
 
     every: int = Field(default=1, ge=1, description="steps averaged into one before anything else; not for text")
@@ -36,7 +46,6 @@ class SequenceChoice(Section):
     )
     width: int = Field(default=128, ge=1, description="length of a token's embedding; text only")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of values hidden in training")
-    dimension: int = Field(ge=2, le=4096, description="length of an embedding")
 
 
 class Convolutional1dChoice(SequenceChoice):
@@ -65,6 +74,11 @@ class BagChoice(SequenceChoice):
         default=0.0, ge=0, lt=1, description="share of the score that the rarity of shared tokens decides; text only"
     )
     lexical_dimension: int = Field(default=0, ge=0, description="of `dimension`, what that part takes; 0 without it")
+
+    @property
+    def trained_dimension(self) -> int:
+        """The lexical part stands beside only once training is over."""
+        return self.dimension - self.lexical_dimension
 
     @model_validator(mode="after")
     def _has_room(self) -> Self:

@@ -1,16 +1,15 @@
-"""Losses, miners, samplers and augmentation do what a recipe says."""
+"""Samplers and augmentation do what a recipe says."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from model_export import recipe
+from model_export.augment.choosing import augment, identities_each
 from model_export.augment.pictures import distort, turn_identities
 from model_export.datasets import LabelledItems
-from model_export.losses import make_loss, make_miner
-from model_export.sampling import endless_batches, seed_everything
+from model_export.sampling import class_labels, endless_batches, seed_everything
 
 
 def labelled(groups: int = 6, identities: int = 30, copies: int = 6) -> LabelledItems:
@@ -51,27 +50,6 @@ def test_same_seed_gives_the_same_batches() -> None:
     assert draw(3) != draw(4)
 
 
-@pytest.mark.parametrize("name", ["supervised_contrastive", "triplet", "contrastive", "multi_similarity"])
-def test_every_loss_prefers_identities_apart(name: str) -> None:
-    labels = torch.tensor([0, 0, 1, 1])
-    apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    mixed = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    loss = make_loss(recipe.Loss.model_validate({"name": name}))
-    assert loss(apart, labels) < loss(mixed, labels)
-
-
-@pytest.mark.parametrize("name", ["semi_hard", "batch_hard", "multi_similarity"])
-def test_every_miner_returns_tuples(name: str) -> None:
-    torch.manual_seed(0)
-    vectors = torch.nn.functional.normalize(torch.randn(12, 4))
-    mined = make_miner(recipe.Miner.model_validate({"name": name}))(vectors, torch.arange(12) // 3)
-    assert len(mined) in (3, 4)
-
-
-def test_no_miner_means_none() -> None:
-    assert make_miner(recipe.Miner()) is None
-
-
 def test_quarter_turns_make_new_identities_of_whole_turns() -> None:
     torch.manual_seed(1)
     ink = torch.rand(40, 1, 8, 8)
@@ -81,6 +59,28 @@ def test_quarter_turns_make_new_identities_of_whole_turns() -> None:
     assert len(set(zip(labels.tolist(), new.tolist(), strict=True))) == 10  # one turn for all items of an identity
     for picture, before, label in zip(turned, ink, new, strict=True):
         assert torch.equal(picture, torch.rot90(before, int(label % 4), (1, 2)))
+
+
+def test_a_label_means_one_identity_in_turned_and_in_upright_batches() -> None:
+    torch.manual_seed(0)
+    choice = recipe.PictureAugmentation(kind="picture", quarter_turn_share=0.5)
+    assert identities_each(choice) == 4
+    shown: dict[int, torch.Tensor] = {}
+    pictures = torch.randint(0, 256, (3, 6, 6, 1), dtype=torch.uint8)
+    for _ in range(40):
+        batch, labels = augment({"pixels": pictures}, torch.arange(3), choice)
+        for pixels, label in zip(batch["pixels"], labels.tolist(), strict=True):
+            assert torch.allclose(shown.setdefault(label, pixels), pixels, atol=1e-3)
+    assert set(shown) == set(range(12))
+    unturned = recipe.PictureAugmentation(kind="picture", shift=0.1)
+    assert identities_each(unturned) == identities_each(recipe.NoAugmentation()) == 1
+    assert augment({"pixels": pictures}, torch.arange(3), unturned)[1].tolist() == [0, 1, 2]
+
+
+def test_class_labels_have_no_gaps_and_keep_who_is_who() -> None:
+    items = labelled(groups=1, identities=4, copies=2)
+    gappy = LabelledItems(items.items, items.identity * 7 + 3, items.unit, items.group, items.source, ("0",))
+    assert class_labels(gappy).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_distortion_without_spread_changes_nothing() -> None:
