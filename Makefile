@@ -49,9 +49,9 @@ lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping p
 	$(LOCK) pyproject.toml --extra all --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
 	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
 
-model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew from its recipe (needs TWINSERVE_DATA)
+model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew from its recipe (needs TWINSERVE_DATA; FRESH=1 replaces a run)
 	@test -f recipes/$(NAME).toml || { echo "say which: make model NAME=..., one of" $(notdir $(basename $(wildcard recipes/*.toml))); exit 2; }
-	$(BIN)/python -m model_export train recipes/$(NAME).toml --out runs/$(NAME)
+	$(BIN)/python -m model_export train recipes/$(NAME).toml --out runs/$(NAME) $(if $(FRESH),--fresh)
 	rm -rf runs/bundles/$(NAME)
 	$(BIN)/python -m model_export export runs/$(NAME) --out runs/bundles
 	$(BIN)/python -m model_export calibrate runs/bundles/$(NAME)/* --recipe recipes/$(NAME).toml --out models

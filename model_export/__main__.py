@@ -38,9 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    command = commands.add_parser("train", help="follow a recipe and write a run folder")
+    command = commands.add_parser("train", help="follow a recipe and write a run folder, or go on with one")
     command.add_argument("recipe", type=Path)
-    command.add_argument("--out", type=Path, required=True, help="run folder")
+    command.add_argument("--out", type=Path, required=True, help="run folder; a run of this recipe in it goes on")
+    command.add_argument("--fresh", action="store_true", help="begin anew, whatever run the folder holds")
     command.set_defaults(run=_train)
 
     command = commands.add_parser("export", help="write a run's encoder as a bundle, after the parity gate")
@@ -116,9 +117,9 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    from model_export.train import train
+    from model_export.training import train
 
-    train(chosen.recipe, chosen.out)
+    train(chosen.recipe, chosen.out, fresh=chosen.fresh)
 
 
 def _export(chosen: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from model_export.errors import CommandError
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
-    """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
@@ -25,8 +25,8 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
         said = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
         print(f"{chosen.command}: {said}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{chosen.command}: stopped; what was written so far is kept", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{chosen.command}: {stop or 'stopped; what was written so far is kept'}", file=sys.stderr)
         return 130
     return 0
 

@@ -41,7 +41,7 @@ from model_export.errors import CommandError
 from model_export.graphs import OPSET, OUTPUT, export_torch, one_line, strip_metadata
 from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
-from model_export.train import TOKENIZER_FILE, make_modality, make_network
+from model_export.training import TOKENIZER_FILE, make_modality, make_network
 from model_export.windows import stack_windows
 
 PARITY = 1e-5

@@ -18,6 +18,8 @@ from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
 
 EMBED_AT_ONCE = 256
+NAMED_FAULTS = 10
+"""Of more unusable items only so many are named."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,33 @@ class PreparedItems:
 
 
 def prepare_items(modality: Modality, items: LabelledItems) -> PreparedItems:
-    """Every item through `prepare`. Raises CommandError naming the first that the service would refuse."""
+    """Every item through `prepare`. Raises CommandError naming those that the service would refuse, the first in full.
+
+    All are tried first, so that a table with many faults is mended at once.
+    """
     windows: list[Window] = []
     start = [0]
+    faults: list[tuple[int, str]] = []
     for place, item in enumerate(items.items):
         try:
             windows.extend(modality.prepare(item, Limits()).windows)
         except TwinserveError as error:
-            raise CommandError(f"item {place} cannot be prepared: {error.detail}") from error
+            faults.append((place, error.detail))
         start.append(len(windows))
+    if faults:
+        raise CommandError(_tell_faults(faults, len(items)))
     return PreparedItems(windows, np.array(start, np.int64))
+
+
+def _tell_faults(faults: Sequence[tuple[int, str]], count: int) -> str:
+    first, detail = faults[0]
+    if len(faults) == 1:
+        return f"item {first} cannot be prepared: {detail}"
+    others = [str(place) for place, _ in faults[1:NAMED_FAULTS]]
+    more = f" and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
+    return (
+        f"{len(faults)} of {count} items cannot be prepared: item {first}: {detail}; also items {', '.join(others)}{more}"
+    )
 
 
 def stack_windows(windows: Sequence[Window]) -> Batch:
@@ -59,14 +78,19 @@ def stack_windows(windows: Sequence[Window]) -> Batch:
 
 
 def embed_items(encoder: TwinEncoder, prepared: PreparedItems) -> npt.NDArray[np.float32]:
-    """Embed for the progress figure only, float32 (items, d); every reported figure comes from the exported graph."""
+    """Embed on the encoder's device for the progress figure and for mining, float32 (items, d).
+
+    Every reported figure comes from the exported graph.
+    """
+    device = next(encoder.parameters()).device
+    training = encoder.training
     encoder.eval()
     rows = []
     with torch.inference_mode():
         for at in range(0, len(prepared.windows), EMBED_AT_ONCE):
             batch = stack_windows(prepared.windows[at : at + EMBED_AT_ONCE])
-            rows.append(encoder(*(batch[name] for name in encoder.inputs)).numpy())
-    encoder.train()
+            rows.append(encoder(*(batch[name].to(device) for name in encoder.inputs)).cpu().numpy())
+    encoder.train(training)
     vectors = np.concatenate(rows)
     pairs = zip(prepared.start, prepared.start[1:], strict=False)
     return np.stack([pool(vectors[first:after], True) for first, after in pairs])

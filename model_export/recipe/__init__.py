@@ -51,6 +51,7 @@ from model_export.recipe.sampling import (
     TripletChoice,
 )
 from model_export.recipe.training import (
+    Compute,
     Optimiser,
     Schedule,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Calibration",
     "CircleChoice",
     "ClassVectorLoss",
+    "Compute",
     "ContrastiveChoice",
     "Convolutional1dChoice",
     "ConvolutionalChoice",
@@ -140,7 +142,7 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of the weights, the batches and the distortions")
     weights_licence: str
     intended_use: str
     relation: Relation
@@ -154,6 +156,7 @@ class Recipe(Section):
     augmentation: AugmentationChoice = NoAugmentation()
     optimiser: Optimiser
     schedule: Schedule
+    compute: Compute = Compute()
     calibration: Calibration
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from model_export.populations import read_splits
 from model_export.recipe import data as recipe_data
 from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject, Subject
-from model_export.train import train
+from model_export.training import train
 
 DRAWS = 100
 FLOOR = "dtw"
@@ -40,7 +40,7 @@ def leave_one_out(recipe_path: Path, out: Path) -> None:
     numbers = []
     for left_out in speakers:
         own = _write_recipe(recipe_path, out, left_out, [one for one in speakers if one != left_out])
-        train(own, out / left_out)
+        train(own, out / left_out, fresh=True)
         bundle = export(out / left_out, out / left_out / "bundles")
         splits = read_splits(recipe.read_recipe(own))
         floor = Floor(FLOOR, chosen)

@@ -18,7 +18,7 @@ from model_export.drawings import probe_files
 from model_export.encoders import TwinEncoder
 from model_export.export import to_onnx
 from model_export.recipe import read_recipe
-from model_export.train import make_modality, make_network
+from model_export.training import make_modality, make_network
 from tests.model_export.tiny_omniglot import RECIPE, write_tiny_omniglot, write_tiny_recipe
 
 
