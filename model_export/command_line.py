@@ -26,7 +26,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
         print(f"{chosen.command}: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"{chosen.command}: {stop or 'stopped; what was written so far is kept'}", file=sys.stderr)
+        print(f"{chosen.command}: {str(stop) or 'stopped; what was written so far is kept'}", file=sys.stderr)
         return 130
     return 0
 

@@ -60,9 +60,8 @@ def _tell_faults(faults: Sequence[tuple[int, str]], count: int) -> str:
         return f"item {first} cannot be prepared: {detail}"
     others = [str(place) for place, _ in faults[1:NAMED_FAULTS]]
     more = f" and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
-    return (
-        f"{len(faults)} of {count} items cannot be prepared: item {first}: {detail}; also items {', '.join(others)}{more}"
-    )
+    also = f"also items {', '.join(others)}{more}"
+    return f"{len(faults)} of {count} items cannot be prepared: item {first}: {detail}; {also}"
 
 
 def stack_windows(windows: Sequence[Window]) -> Batch:

@@ -32,6 +32,7 @@ from model_export.recipe.encoders import (
     RecurrentChoice,
     SequenceChoice,
 )
+from model_export.recipe.fields import describe_fault
 from model_export.recipe.sampling import (
     ArcFaceChoice,
     BatchHardMiner,
@@ -206,10 +207,7 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if "(" not in str(part) and "[" not in str(part))
-        said = first["msg"].removeprefix("Value error, ")
-        raise CommandError(f"{path}: {place}{': ' if place else ''}{said}") from error
+        raise CommandError(f"{path}: {describe_fault(Recipe, error)}") from error
 
 
 def data_folder(recipe: Recipe) -> Path:

@@ -79,10 +79,13 @@ class Compute(Section):
         default="auto", description="auto: CUDA where torch has it, else the CPU"
     )
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="bf16: the encoder runs in bfloat16 (autocast), weights and loss stay fp32; CUDA only"
+        default="fp32",
+        description="bf16: the encoder runs in bfloat16 (autocast), weights and loss stay fp32; CUDA only",
     )
     threads: int | None = Field(
-        default=None, ge=1, description="torch's threads on the CPU; fix them for identical weights; unset: torch decides"
+        default=None,
+        ge=1,
+        description="torch's threads on the CPU; fix them for identical weights; unset: torch decides",
     )
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ embeddings spread, in how many directions, and whether the loss is that of a con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +15,15 @@ import numpy.typing as npt
 
 from model_export.recipe import Recipe
 
-POINT_SPREAD = 1e-3
-"""Below it cosines of all pairs lie within some thousandths of 1. Encoders that learn were above 0.05; see tests."""
+POINT_SPREAD = 1e-2
+"""Below it cosines of all pairs lie within some hundredths of 1. Untrained encoders may, but then the spread grows."""
 LINE_RANK = 1.5
 CHANCE_AUC = 0.6
 """Above it an encoder tells something apart, however few its directions: two classes need no more than one."""
-PINNED_SHARE = 0.98
+PINNED = 0.98, 1.05
+"""The loss as a share of a constant encoder's: one that learns falls below, or was above from the start."""
 LEAST_GAIN = 0.02
-POINT_LOOKS, PINNED_LOOKS = 2, 3
+LOOKS = 3
 """Looks in a row that must agree."""
 RANK_ROWS = 1000
 """Of more vectors so many are taken for the rank, whose cost grows with their square."""
@@ -67,18 +68,16 @@ def find_collapse(recipe: Recipe, looks: Sequence[Signs], untrained_auc: float) 
 
     Looks during the warm-up do not count: an untrained encoder may look like a collapsed one.
     """
-    looks = [look for look in looks if look.step > recipe.schedule.warmup_steps]
-    if not looks:
+    looks = [look for look in looks if look.step > recipe.schedule.warmup_steps][-LOOKS:]
+    if len(looks) < LOOKS:
         return None
     last, dimension = looks[-1], recipe.encoder.dimension
     seen = f"spread {last.spread:.1e} of 1, effective rank {last.effective_rank:.1f} of {dimension}"
-    if _all(looks, POINT_LOOKS, lambda look: look.spread < POINT_SPREAD):
+    if all(_on_a_point(look) for look in looks) and last.spread <= looks[0].spread:
         return f"collapse: all validation items lie on one point ({seen}): {_advice(recipe)}"
-    if dimension > 2 and _all(
-        looks, POINT_LOOKS, lambda look: look.effective_rank < LINE_RANK and look.auc < CHANCE_AUC
-    ):
+    if dimension > 2 and all(look.effective_rank < LINE_RANK and look.auc < CHANCE_AUC for look in looks):
         return f"collapse: all validation items lie on one line, at AUC {last.auc:.2f} ({seen}): {_advice(recipe)}"
-    if _all(looks, PINNED_LOOKS, lambda look: _pinned(look, untrained_auc)):
+    if all(_is_pinned(look) and look.auc < untrained_auc + LEAST_GAIN for look in looks):
         return (
             f"collapse: the loss stays at {last.loss:.3f}, and an encoder that says the same of everything has "
             f"{last.constant_loss:.3f}; validation AUC {last.auc:.2f}, {untrained_auc:.2f} untrained ({seen}): "
@@ -87,13 +86,13 @@ def find_collapse(recipe: Recipe, looks: Sequence[Signs], untrained_auc: float) 
     return None
 
 
-def _pinned(look: Signs, untrained_auc: float) -> bool:
-    nothing_learnt = look.auc < min(CHANCE_AUC, untrained_auc + LEAST_GAIN) or look.auc < 0.5 + LEAST_GAIN
-    return nothing_learnt and look.loss >= PINNED_SHARE * look.constant_loss
+def _on_a_point(look: Signs) -> bool:
+    return look.spread < POINT_SPREAD and (look.auc < CHANCE_AUC or _is_pinned(look))
 
 
-def _all(looks: Sequence[Signs], count: int, test: Callable[[Signs], bool]) -> bool:
-    return len(looks) >= count and all(test(look) for look in looks[-count:])
+def _is_pinned(look: Signs) -> bool:
+    low, high = PINNED
+    return low * look.constant_loss <= look.loss <= high * look.constant_loss
 
 
 def _advice(recipe: Recipe) -> str:
@@ -101,7 +100,9 @@ def _advice(recipe: Recipe) -> str:
     schedule, rate = recipe.schedule, recipe.optimiser.learning_rate
     changes = [f"lower optimiser.learning_rate (now {rate:g})"]
     if recipe.miner.name == "batch_hard":
-        changes.append("set miner.name to semi_hard or none, since the hardest triplets pull everything together at first")
+        changes.append(
+            "set miner.name to semi_hard or none, since the hardest triplets pull everything together at first"
+        )
     if recipe.optimiser.clip_norm is None:
         changes.append("set optimiser.clip_norm to 1")
     changes.append(f"raise schedule.warmup_steps (now {schedule.warmup_steps})")

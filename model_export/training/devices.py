@@ -15,7 +15,9 @@ from model_export.recipe import Compute
 def choose_device(compute: Compute) -> torch.device:
     """The device of a recipe. Raises CommandError for CUDA that is not there, or a precision that it cannot do."""
     if compute.device == "cuda" and not torch.cuda.is_available():
-        raise CommandError("compute.device: cuda, and torch finds none here; set cpu or auto, or install torch with CUDA")
+        raise CommandError(
+            "compute.device: cuda, and torch finds none here; set cpu or auto, or install torch with CUDA"
+        )
     device = torch.device("cpu" if compute.device == "cpu" or not torch.cuda.is_available() else "cuda")
     if compute.precision == "bf16":
         if device.type == "cpu":

@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,7 +17,7 @@ class Interrupts:
         self.asked = False
         self.patient = False
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, *_: object) -> None:
         """The signal handler."""
         if self.asked or not self.patient:
             raise KeyboardInterrupt

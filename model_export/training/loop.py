@@ -1,4 +1,4 @@
-"""`train RECIPE`: rounds of steps, a look at the validation items after each, and a run folder that is whole after each.
+"""`train RECIPE`: rounds of steps, a look at the validation items after each, and a run folder that is then whole.
 
 The folder holds recipe.toml, tokenizer.json for text, checkpoint.safetensors (the weights that are exported), run.json
 (their facts), state.safetensors (what the next round starts from), progress.csv, progress.png, TensorBoard's events/,
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from model_export.datasets import LabelledItems
+from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
@@ -27,7 +27,7 @@ from model_export.sampling import seed_everything
 from model_export.tokenizer import train_tokenizer
 from model_export.training.budget import count_steps
 from model_export.training.checkpoints import Mark, read_mark, read_tensors, write_state, write_weights
-from model_export.training.collapse import PINNED_LOOKS, Signs, find_collapse
+from model_export.training.collapse import LOOKS, Signs, find_collapse
 from model_export.training.devices import choose_device, held_threads, keep_freed_memory
 from model_export.training.interrupts import Interrupts, listening
 from model_export.training.material import check_training_items
@@ -59,13 +59,13 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     recipe = read_recipe(recipe_path)
     device = choose_device(recipe.compute)
     mark = None if fresh else _find_run(run, recipe)
-    splits = read_splits(recipe)
-    check_training_items(splits.training)
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
+        splits = read_splits(recipe)
+        check_training_items(splits.training)
         if mark is None:
             _begin_folder(recipe_path, recipe, run, splits.training)
         keep_freed_memory()
-        session = _begin_session(recipe, run, mark, splits.training, splits.validation, device, interrupts)
+        session = _begin_session(recipe, run, mark, splits, device=device, interrupts=interrupts)
         session.follow()
 
 
@@ -74,7 +74,7 @@ def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     if not (run / RECIPE_FILE).exists():
         return None
     try:
-        same = read_recipe(run / RECIPE_FILE) == recipe
+        same = read_recipe(run / RECIPE_FILE).model_dump() == recipe.model_dump()
     except CommandError:
         same = False
     if not same:
@@ -103,14 +103,15 @@ def _begin_session(
     recipe: Recipe,
     run: Path,
     mark: Mark | None,
-    training: LabelledItems,
-    validation: LabelledItems,
+    splits: Splits,
+    *,
     device: torch.device,
     interrupts: Interrupts,
 ) -> _Session:
     """Prepare the items and the trainer, as they were at the mark."""
+    training = splits.training
     modality = make_modality(recipe, run)
-    watch = Watch.begin(validation, modality, recipe.seed)
+    watch = Watch.begin(splits.validation, modality, recipe.seed)
     prepared = prepare_items(modality, training)
     data = digest_items(training, prepared)
 
@@ -194,7 +195,7 @@ class _Session:
             )
         )
         signs = Signs(last, look.auc, look.spread, look.effective_rank, loss, self.trainer.constant_loss())
-        looks = (*self.mark.looks, signs)[-PINNED_LOOKS:]
+        looks = (*self.mark.looks, signs)[-LOOKS:]
         fault = find_collapse(self.recipe, looks, self.mark.untrained_auc)
         if fault and self.recipe.schedule.stop_on_collapse:
             raise CommandError(fault)
@@ -222,9 +223,8 @@ class _Session:
         if step and not self.mark.step:
             self._write_weights(seconds)
             kept = f"{self.run / WEIGHTS_FILE} is of step {step} and can be exported"
-        raise KeyboardInterrupt(
-            f"stopped after step {step} of {self.mark.steps}; {kept}; the same command goes on from step {self.mark.step}"
-        )
+        onwards = f"the same command goes on from step {self.mark.step}"
+        raise KeyboardInterrupt(f"stopped after step {step} of {self.mark.steps}; {kept}; {onwards}")
 
     def _kept(self) -> str:
         if not self.mark.step:

@@ -24,6 +24,7 @@ BUDGET_FILE = "budget.json"
 PROGRESS_FILE = "progress.csv"
 PLOT_FILE = "progress.png"
 EVENTS_FOLDER = "events"
+FILES = (RECIPE_FILE, TOKENIZER_FILE, WEIGHTS_FILE, STATE_FILE, FACTS_FILE, BUDGET_FILE, PROGRESS_FILE, PLOT_FILE)
 
 
 def make_modality(recipe: Recipe, run: Path) -> Modality:
@@ -54,7 +55,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def remove_run(run: Path, *, keep: tuple[str, ...] = ()) -> None:
     """Remove the files of a training from its folder, and nothing else that lies there."""
-    for name in (RECIPE_FILE, TOKENIZER_FILE, STATE_FILE, WEIGHTS_FILE, FACTS_FILE, BUDGET_FILE, PROGRESS_FILE, PLOT_FILE):
+    for name in FILES:
         if name not in keep:
             (run / name).unlink(missing_ok=True)
     for events in (run / EVENTS_FOLDER).glob("events.out.tfevents.*"):

@@ -69,7 +69,7 @@ class Trainer:
     optimiser: torch.optim.Optimizer
     tally: Tally = field(default_factory=Tally)
     last: tuple[torch.Tensor, torch.Tensor] | None = None
-    _batches: Iterator[npt.NDArray[np.int64]] = iter(())
+    _batches: Iterator[npt.NDArray[np.int64]] = field(default_factory=lambda: iter(()))
     _generator: np.random.Generator = field(default_factory=np.random.default_rng)
 
     @classmethod
@@ -83,7 +83,7 @@ class Trainer:
     ) -> Trainer:
         """A training of an encoder before its first step, all of it on `device` but the items."""
         encoder.count(prepared.windows)
-        encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         labels = class_labels(items)
         classes = int(labels.max() + 1) * identities_each(recipe.augmentation)
         loss = make_loss(recipe.loss, classes=classes, dimension=recipe.encoder.dimension).to(device)
@@ -153,7 +153,7 @@ class Trainer:
 
     @torch.no_grad()
     def constant_loss(self) -> float:
-        """The loss of an encoder that gives every item of the last batch their mean. Not mined: it has no hard pairs."""
+        """The loss of an encoder that gives every item of the last batch their mean, nothing mined."""
         if self.last is None:
             raise ValueError("no step was taken")
         vectors, labels = self.last
@@ -188,8 +188,8 @@ def digest_items(items: LabelledItems, prepared: PreparedItems) -> str:
     """A digest of the training items as they are learnt from, by which a run knows its data again."""
     digest = hashlib.sha256()
     for array in (items.identity, items.group, prepared.start):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     for window in prepared.windows:
         for name in sorted(window):
-            digest.update(np.ascontiguousarray(window[name]))
+            digest.update(np.ascontiguousarray(window[name]).data)
     return digest.hexdigest()
