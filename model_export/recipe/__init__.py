@@ -109,8 +109,8 @@ class Relation(Section):
 class ModalityChoice(Section):
     """How items are prepared; the params are checked by the modality itself."""
 
-    name: str
-    params: dict[str, Any]
+    name: str = Field(description="image, text, audio or series")
+    params: dict[str, Any] = Field(description="how items are prepared, as the modality's own page says")
 
 
 class Tokenizer(Section):
@@ -135,17 +135,19 @@ class Calibration(Section):
     other_source: str | None = Field(default=None, description="name of those of two sources, such as 'other_day'")
     folds: int = Field(default=9, ge=3, description="folds by unit of a cross-fitted verification")
     draws: int = Field(default=2000, ge=1000, description="bootstrap draws")
-    valid_for_days: int = Field(default=730, ge=1)
+    valid_for_days: int = Field(default=730, ge=1, description="how long the evidence holds")
 
 
 class Recipe(Section):
     """A whole recipe file."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="the bundle's: small letters, digits and hyphens"
+    )
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$", description="the bundle's, MAJOR.MINOR.PATCH")
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the weights, the batches and the distortions")
-    weights_licence: str
-    intended_use: str
+    weights_licence: str = Field(description="licence of the weights that come out")
+    intended_use: str = Field(description="what the encoder is for, in a sentence")
     relation: Relation
     data: DataChoice
     modality: ModalityChoice

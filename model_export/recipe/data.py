@@ -48,7 +48,7 @@ class FsddData(Section):
 
     reader: Literal["fsdd"]
     folder: str = Field(description="folder below TWINSERVE_DATA")
-    training_speakers: tuple[str, ...] = Field(min_length=2)
+    training_speakers: tuple[str, ...] = Field(min_length=2, description="voices that train")
     held_out_speakers: tuple[str, ...] = Field(min_length=1, description="measuring impostors takes two at least")
     licence: str = Field(description="licence and attribution of the data")
 

@@ -67,7 +67,7 @@ def _is_section(field: FieldInfo) -> bool:
 
 def _takes(field: FieldInfo) -> str:
     bounds = [
-        f"{word} {getattr(one, attribute):g}"
+        f"{word} {getattr(one, attribute)}"
         for kind, (attribute, word) in BOUNDS.items()
         for one in field.metadata
         if isinstance(one, kind)

@@ -86,7 +86,7 @@ class Trainer:
         encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         labels = class_labels(items)
         classes = int(labels.max() + 1) * identities_each(recipe.augmentation)
-        loss = make_loss(recipe.loss, classes=classes, dimension=recipe.encoder.dimension).to(device)
+        loss = make_loss(recipe.loss, classes=classes, dimension=recipe.encoder.trained_dimension).to(device)
         groups = weights_to_move(encoder, loss, recipe.loss, recipe.optimiser.learning_rate)
         return cls(
             recipe=recipe,
