@@ -35,7 +35,7 @@ def test_every_recipe_of_the_project_is_read(path: Path) -> None:
         ("digits", "[encoder]", "[tokenizer]\nvocabulary = 300\n\n[encoder]", "tokenizer"),
         ("digits", 'name = "convolutional_1d"', 'name = "convolutional_1d"\nwidth = 3', "encoder.width"),
         ("questions", 'name = "bag"', 'name = "bag"\nevery = 2', "encoder.every"),
-        ("questions", "temperature = 0.05", "temperature = 0.05\nmargin = 0.3", "loss.supervised_contrastive.margin"),
+        ("questions", "temperature = 0.05", "temperature = 0.05\nmargin = 0.3", "loss.margin"),
         (
             "digits",
             'name = "supervised_contrastive"\ntemperature = 0.1',
