@@ -92,4 +92,4 @@ def embed_items(encoder: TwinEncoder, prepared: PreparedItems) -> npt.NDArray[np
     encoder.train(training)
     vectors = np.concatenate(rows)
     pairs = zip(prepared.start, prepared.start[1:], strict=False)
-    return np.stack([pool(vectors[first:after], True) for first, after in pairs])
+    return np.stack([pool(vectors[first:after], encoder.normalise) for first, after in pairs])

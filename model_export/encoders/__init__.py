@@ -1,7 +1,8 @@
 """Twin encoders: one torch module, shared weights, both inputs through it. One file an architecture.
 
 An encoder takes the arrays that a modality prepares, in the order of its attribute `inputs`, scales them itself, and
-returns unit vectors (batch, dimension), so that the exported graph holds everything after preparation.
+returns vectors (batch, dimension), of unit length but where Euclidean distance compares vectors as they are. So the
+exported graph holds everything after preparation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ class TwinEncoder(nn.Module):
     """What every encoder is: a module that names the arrays its `forward` takes."""
 
     inputs: tuple[str, ...]
+    normalise: bool = True
+    """Whether embeddings are scaled to unit length; make_encoder sets it from the recipe."""
+
+    def finish(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The last step of every encoder, (batch, dimension) -> float32 of that shape."""
+        return l2_normalize(vectors) if self.normalise else vectors.to(torch.float32)
 
     def count(self, windows: Sequence[Window]) -> None:
         """Take from the training windows what is counted, not learnt, once before the first step."""
@@ -30,6 +37,14 @@ def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:
     """
     squares = (vectors * vectors).sum(dim=-1, keepdim=True)
     return vectors * torch.rsqrt(torch.clamp_min(squares, 1e-12))
+
+
+def as_ink(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels 0..255 (batch, height, width, channels) -> float32 (batch, channels, height, width), white 0 and black 1.
+
+    Paper is then 0, and the zero padding of a convolution continues it.
+    """
+    return (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
 
 
 def masked_mean(steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from model_export.encoders.fronts import Front, TokenFront
 
 
 class BagEncoder(TwinEncoder):
-    """What the front takes -> float32 unit vectors (batch, dimension).
+    """What the front takes -> float32 (batch, dimension).
 
     `lexical_share` is the share of the cosine that the lexical part decides, `lexical_dimension` its length within
     `dimension`; both 0 for none, and for other items than text.
@@ -72,7 +72,7 @@ class BagEncoder(TwinEncoder):
         weight = torch.sigmoid(self.importance(steps)) * real.unsqueeze(-1)
         pooled = (steps * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
         bent = self.head(self.drop(torch.relu(self.hidden(self.drop(pooled)))))
-        learned = l2_normalize(bent + self.straight(pooled))
+        learned = self.finish(bent + self.straight(pooled))
         if self.training or not self.share:
             return learned
         words = l2_normalize((nn.functional.embedding(values, self.lexical) * real.unsqueeze(-1)).sum(dim=1))

@@ -10,6 +10,9 @@ from model_export.encoders.convolutional import ConvolutionalEncoder
 from model_export.encoders.convolutional_1d import Convolutional1dEncoder
 from model_export.encoders.fronts import Front, StepFront, TokenFront
 from model_export.encoders.recurrent import RecurrentEncoder
+from model_export.encoders.residual import ResidualEncoder
+from model_export.encoders.timm_backbone import TimmEncoder
+from model_export.encoders.transformer import TransformerEncoder
 from model_export.errors import CommandError
 
 
@@ -19,40 +22,73 @@ def make_encoder(choice: recipe.EncoderChoice, modality: Modality, vocabulary: i
     Raises CommandError where the encoder cannot take what the modality makes.
     """
     window = modality.examples()[0]
-    if isinstance(choice, recipe.ConvolutionalChoice):
-        if "pixels" not in window:
-            raise CommandError(f"encoder.name: {choice.name} takes pictures, and this modality makes none")
-        height, width, channels = window["pixels"].shape
-        if height != width:
-            raise CommandError("modality.params: the convolutional encoder takes square pictures")
-        return ConvolutionalEncoder(
-            size=width, channels=channels, filters=choice.filters, blocks=choice.blocks, dimension=choice.dimension
-        )
-    front = _front(choice, window, vocabulary)
+    if isinstance(choice, recipe.SequenceEncoderChoice):
+        encoder = _make_sequence_encoder(choice, window, _front(choice, window, vocabulary))
+    else:
+        encoder = _make_picture_encoder(choice, window)
+    encoder.normalise = choice.normalise
+    return encoder
+
+
+def _make_picture_encoder(choice: recipe.PictureChoice, window: Window) -> TwinEncoder:
+    if "pixels" not in window:
+        raise CommandError(f"encoder.name: {choice.name} takes pictures, and this modality makes none")
+    height, width, channels = window["pixels"].shape
+    size, dimension = (height, width), choice.dimension
+    match choice:
+        case recipe.ConvolutionalChoice(filters=filters, blocks=blocks):
+            if min(size) < 2**blocks:
+                raise CommandError(f"encoder.blocks: {blocks} halvings leave nothing of {height} x {width} pixels")
+            return ConvolutionalEncoder(
+                size=size, channels=channels, filters=filters, blocks=blocks, dimension=dimension
+            )
+        case recipe.ResidualChoice():
+            return ResidualEncoder(
+                size=size,
+                channels=channels,
+                stages=choice.stages,
+                blocks=choice.blocks,
+                halve_first=choice.halve_first,
+                pooling=choice.pooling,
+                dropout=choice.dropout,
+                dimension=dimension,
+            )
+        case recipe.TimmChoice(model=model, dropout=dropout):
+            return TimmEncoder(model=model, size=size, channels=channels, dropout=dropout, dimension=dimension)
+
+
+def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window, front: Front) -> TwinEncoder:
     dropout, dimension = choice.dropout, choice.dimension
-    if isinstance(choice, recipe.Convolutional1dChoice):
-        return Convolutional1dEncoder(
-            front=front,
-            filters=choice.filters,
-            blocks=choice.blocks,
-            kernel=choice.kernel,
-            dropout=dropout,
-            dimension=dimension,
-        )
-    if isinstance(choice, recipe.RecurrentChoice):
-        return RecurrentEncoder(
-            front=front, hidden=choice.hidden, layers=choice.layers, dropout=dropout, dimension=dimension
-        )
-    if choice.lexical_share and "input_ids" not in window:
-        raise CommandError("encoder.lexical_share: only texts have words")
-    return BagEncoder(
-        front=front,
-        hidden=choice.hidden,
-        dropout=dropout,
-        dimension=dimension,
-        lexical_share=choice.lexical_share,
-        lexical_dimension=choice.lexical_dimension,
-    )
+    match choice:
+        case recipe.Convolutional1dChoice(filters=filters, blocks=blocks, kernel=kernel):
+            return Convolutional1dEncoder(
+                front=front, filters=filters, blocks=blocks, kernel=kernel, dropout=dropout, dimension=dimension
+            )
+        case recipe.RecurrentChoice(name=cell, hidden=hidden, layers=layers):
+            return RecurrentEncoder(
+                front=front, cell=cell, hidden=hidden, layers=layers, dropout=dropout, dimension=dimension
+            )
+        case recipe.TransformerChoice(hidden=hidden, inner=inner, heads=heads, layers=layers):
+            return TransformerEncoder(
+                front=front,
+                hidden=hidden,
+                inner=inner,
+                heads=heads,
+                layers=layers,
+                dropout=dropout,
+                dimension=dimension,
+            )
+        case recipe.BagChoice(hidden=hidden, lexical_share=share, lexical_dimension=lexical_dimension):
+            if share and "input_ids" not in window:
+                raise CommandError("encoder.lexical_share: only texts have words")
+            return BagEncoder(
+                front=front,
+                hidden=hidden,
+                dropout=dropout,
+                dimension=dimension,
+                lexical_share=share,
+                lexical_dimension=lexical_dimension,
+            )
 
 
 def _front(choice: recipe.SequenceChoice, window: Window, vocabulary: int) -> Front:

@@ -8,19 +8,18 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_export.encoders import TwinEncoder, l2_normalize
+from model_export.encoders import TwinEncoder, as_ink
 
 
 class ConvolutionalEncoder(TwinEncoder):
-    """uint8 pixels (batch, height, width, channels) -> float32 unit vectors (batch, dimension).
+    """uint8 pixels (batch, height, width, channels) -> float32 (batch, dimension).
 
-    Pixels are scaled to (255 - pixel) / 255, so that paper is 0 and zero padding continues it. Training gives distorted
-    pixels as float32 in the same range.
+    Training gives distorted pixels as float32 in the same range.
     """
 
     inputs = ("pixels",)
 
-    def __init__(self, *, size: int, channels: int, filters: int, blocks: int, dimension: int) -> None:
+    def __init__(self, *, size: tuple[int, int], channels: int, filters: int, blocks: int, dimension: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for block in range(blocks):
@@ -31,10 +30,9 @@ class ConvolutionalEncoder(TwinEncoder):
                 nn.ReLU(inplace=True),
             ]
         self.features = nn.Sequential(*layers)
-        side = size // 2**blocks
-        self.head = nn.Linear(filters * side * side, dimension)
+        places = (size[0] // 2**blocks) * (size[1] // 2**blocks)
+        self.head = nn.Linear(filters * places, dimension)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """The graph that is exported: (batch, height, width, channels) -> float32 (batch, dimension)."""
-        ink = (255.0 - pixels.permute(0, 3, 1, 2).to(torch.float32)) / 255.0
-        return l2_normalize(self.head(self.features(ink).flatten(1)))
+        return self.finish(self.head(self.features(as_ink(pixels)).flatten(1)))

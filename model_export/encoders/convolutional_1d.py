@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model_export.encoders import TwinEncoder, l2_normalize, masked_mean
+from model_export.encoders import TwinEncoder, masked_mean
 from model_export.encoders.fronts import Front
 
 
 class Convolutional1dEncoder(TwinEncoder):
-    """What the front takes -> float32 unit vectors (batch, dimension)."""
+    """What the front takes -> float32 (batch, dimension)."""
 
     def __init__(self, *, front: Front, filters: int, blocks: int, kernel: int, dropout: float, dimension: int) -> None:
         super().__init__()
@@ -38,4 +38,4 @@ class Convolutional1dEncoder(TwinEncoder):
             real = real[:, :, ::2]  # an output stands where the middle of its kernel stood
             steps = torch.relu(norm(convolution(steps))) * real
         pooled = masked_mean(steps.transpose(1, 2), real.squeeze(1))
-        return l2_normalize(self.head(self.drop(pooled)))
+        return self.finish(self.head(self.drop(pooled)))

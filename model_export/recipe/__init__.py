@@ -29,8 +29,13 @@ from model_export.recipe.encoders import (
     Convolutional1dChoice,
     ConvolutionalChoice,
     EncoderChoice,
+    PictureChoice,
     RecurrentChoice,
+    ResidualChoice,
     SequenceChoice,
+    SequenceEncoderChoice,
+    TimmChoice,
+    TransformerChoice,
 )
 from model_export.recipe.fields import describe_fault
 from model_export.recipe.sampling import (
@@ -50,6 +55,7 @@ from model_export.recipe.sampling import (
     SemiHardMiner,
     SupervisedContrastiveChoice,
     TripletChoice,
+    distance_of,
 )
 from model_export.recipe.training import (
     Compute,
@@ -80,18 +86,23 @@ __all__ = [
     "NtXentChoice",
     "Optimiser",
     "PictureAugmentation",
+    "PictureChoice",
     "ProxyAnchorChoice",
     "Recipe",
     "RecurrentChoice",
     "Relation",
+    "ResidualChoice",
     "Sampler",
     "Schedule",
     "SemiHardMiner",
     "SequenceAugmentation",
     "SequenceChoice",
+    "SequenceEncoderChoice",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
+    "TimmChoice",
     "Tokenizer",
+    "TransformerChoice",
     "TripletChoice",
     "data_folder",
     "name_recipe",
@@ -186,6 +197,8 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
             yield "augmentation.warp: is for audio, whose channels are bands"
         if augmentation.hide_bands and len(recipe.modality.params.get("channels", ())) < 2:
             yield "augmentation.hide_bands: hides nothing of one channel"
+    if not encoder.normalise and distance_of(recipe.loss) != "euclidean":
+        yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
     if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
         yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
 

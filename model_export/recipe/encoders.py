@@ -22,6 +22,15 @@ class Encoder(Section):
     """What all encoders share."""
 
     dimension: int = Field(ge=2, le=4096, description="length of an embedding")
+    normalise: bool = Field(
+        default=True,
+        description="embeddings have unit length, and cosine compares them; false: their Euclidean distance does",
+    )
+
+    @property
+    def metric(self) -> Literal["cosine", "euclidean"]:
+        """What compares its embeddings."""
+        return "cosine" if self.normalise else "euclidean"
 
     @property
     def trained_dimension(self) -> int:
@@ -35,6 +44,29 @@ class ConvolutionalChoice(Encoder):
     name: Literal["convolutional"]
     filters: int = Field(ge=1, description="filters of every convolution")
     blocks: int = Field(ge=1, le=6, description="convolution blocks, each halving the resolution")
+
+
+class ResidualChoice(Encoder):
+    """Larger pictures of any height and width; see model_export/encoders/residual.py."""
+
+    name: Literal["residual"]
+    stages: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=1, max_length=6, description="filters of each stage; each but the first halves the resolution"
+    )
+    blocks: int = Field(default=2, ge=1, le=8, description="residual blocks of each stage, of two convolutions")
+    halve_first: bool = Field(default=False, description="the first convolution halves the resolution too")
+    pooling: Literal["mean", "flatten"] = Field(
+        default="mean", description="what the head sees: the mean over the picture, or every place by itself"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of values hidden before the head in training")
+
+
+class TimmChoice(Encoder):
+    """Pictures, a backbone of timm, untrained; see model_export/encoders/timm_backbone.py."""
+
+    name: Literal["timm"]
+    model: str = Field(min_length=1, description="timm's name of the backbone, as in 'resnet18'")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of values hidden before the head in training")
 
 
 class SequenceChoice(Encoder):
@@ -60,9 +92,25 @@ class Convolutional1dChoice(SequenceChoice):
 class RecurrentChoice(SequenceChoice):
     """Sequences; see model_export/encoders/recurrent.py."""
 
-    name: Literal["gru"]
+    name: Literal["gru", "lstm"]
     hidden: int = Field(ge=1, description="values that the unit remembers")
     layers: int = Field(default=1, ge=1, le=4, description="units stacked")
+
+
+class TransformerChoice(SequenceChoice):
+    """Texts or sequences; see model_export/encoders/transformer.py."""
+
+    name: Literal["transformer"]
+    hidden: int = Field(ge=2, description="values of each step in every layer; even, and `heads` divides it")
+    inner: int = Field(ge=1, description="values of each step within a layer's small network, often 2 to 4 * hidden")
+    heads: int = Field(default=4, ge=1, description="parts of the values that attend by themselves")
+    layers: int = Field(default=2, ge=1, le=24, description="layers stacked")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden % 2 or self.hidden % self.heads:
+            raise ValueError("hidden must be even, and heads must divide it")
+        return self
 
 
 class BagChoice(SequenceChoice):
@@ -86,9 +134,11 @@ class BagChoice(SequenceChoice):
             raise ValueError("lexical_share and lexical_dimension are given together")
         if self.lexical_dimension >= self.dimension:
             raise ValueError("lexical_dimension must leave some of dimension")
+        if self.lexical_share and not self.normalise:
+            raise ValueError("lexical_share is a share of the cosine, and normalise = false has none")
         return self
 
 
-EncoderChoice = Annotated[
-    ConvolutionalChoice | Convolutional1dChoice | RecurrentChoice | BagChoice, Field(discriminator="name")
-]
+PictureChoice = ConvolutionalChoice | ResidualChoice | TimmChoice
+SequenceEncoderChoice = Convolutional1dChoice | RecurrentChoice | TransformerChoice | BagChoice
+EncoderChoice = Annotated[PictureChoice | SequenceEncoderChoice, Field(discriminator="name")]

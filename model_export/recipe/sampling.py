@@ -154,11 +154,28 @@ class Sampler(Section):
         ge=0, le=1, description="share of batches drawn from few groups, so that negatives are hard"
     )
     groups: int = Field(default=2, ge=1, description="groups in such a batch; divides `classes`")
+    remined_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of batches drawn among identities that the encoder confuses, found anew each round",
+    )
+    neighbours: int = Field(
+        default=4,
+        ge=1,
+        description="nearest other identities that come into such a batch with each one drawn; below `classes`",
+    )
 
     @model_validator(mode="after")
     def _shares_out(self) -> Self:
         if self.grouped_share and self.classes % self.groups:
             raise ValueError("groups must divide classes")
+        if self.grouped_share + self.remined_share > 1:
+            raise ValueError("grouped_share and remined_share are shares of one whole")
+        if self.remined_share and self.neighbours >= self.classes:
+            raise ValueError("neighbours must be fewer than classes")
+        if not self.remined_share and "neighbours" in self.model_fields_set:
+            raise ValueError("neighbours counts only beside remined_share")
         return self
 
 

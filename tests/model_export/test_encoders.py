@@ -25,6 +25,10 @@ from model_export.tokenizer import count_tokens, train_tokenizer
 
 CHOICES: dict[str, recipe.EncoderChoice] = {
     "gru": recipe.RecurrentChoice(name="gru", hidden=12, layers=2, width=10, dropout=0.2, dimension=8),
+    "lstm": recipe.RecurrentChoice(name="lstm", hidden=12, layers=2, width=10, dropout=0.2, dimension=8),
+    "transformer": recipe.TransformerChoice(
+        name="transformer", hidden=12, inner=20, heads=3, layers=2, width=10, dropout=0.2, dimension=8
+    ),
     "convolutional_1d": recipe.Convolutional1dChoice(
         name="convolutional_1d", filters=12, blocks=3, kernel=5, width=10, dropout=0.2, dimension=8
     ),
@@ -33,6 +37,9 @@ CHOICES: dict[str, recipe.EncoderChoice] = {
         name="bag", hidden=12, width=10, dimension=20, lexical_share=0.4, lexical_dimension=12
     ),
     "averaged gru": recipe.RecurrentChoice(name="gru", hidden=12, every=4, level=5, dimension=8),
+    "averaged transformer": recipe.TransformerChoice(
+        name="transformer", hidden=12, inner=20, heads=2, every=4, level=5, dimension=8
+    ),
     "averaged convolution": recipe.Convolutional1dChoice(
         name="convolutional_1d", filters=12, blocks=2, kernel=3, every=4, level=5, dimension=8
     ),
@@ -164,13 +171,35 @@ def test_the_graph_is_the_encoder_at_any_batch_and_length(
         assert np.abs(np.linalg.norm(got, axis=1) - 1).max() < 1e-5
 
 
-def test_a_recurrent_encoder_is_one_node_that_reads_in_order() -> None:
-    encoder = made(CHOICES["gru"], series())
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_a_recurrent_encoder_is_one_node_that_reads_in_order(name: str) -> None:
+    encoder = made(CHOICES[name], series())
     graph = onnx.load_from_string(to_onnx(encoder, series()))
-    assert [node.op_type for node in graph.graph.node].count("GRU") == 2  # two layers, however many the steps
+    kinds = [node.op_type for node in graph.graph.node]
+    assert kinds.count(name.upper()) == 2  # two layers, however many the steps
     content, mask = values(2, 30)
     with torch.inference_mode():
         assert not torch.allclose(encoder(content, mask), encoder(content.flip(1), mask), atol=1e-3)
+
+
+def test_a_transformer_reads_the_order_of_its_steps() -> None:
+    encoder = made(CHOICES["transformer"], series())
+    content, mask = values(2, 30)
+    with torch.inference_mode():
+        assert not torch.allclose(encoder(content, mask), encoder(content.flip(1), mask), atol=1e-3)
+
+
+def test_a_graph_of_unscaled_vectors_keeps_their_lengths() -> None:
+    for name, kind in (("gru", series), ("bag", series), ("transformer", text)):
+        choice = CHOICES[name].model_copy(update={"normalise": False})
+        encoder = made(choice, kind())
+        tensors = (tokens if kind is text else values)(4, 9)
+        with torch.inference_mode():
+            wanted = encoder(*tensors).numpy()
+        assert np.abs(np.linalg.norm(wanted, axis=1) - 1).max() > 0.01
+        session = onnxruntime.InferenceSession(to_onnx(encoder, kind()), providers=["CPUExecutionProvider"])
+        feed = {name: tensor.numpy() for name, tensor in zip(encoder.inputs, tensors, strict=True)}
+        assert np.abs(session.run(None, feed)[0] - wanted).max() < 1e-5
 
 
 def test_levelling_takes_a_slow_drift_away() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from pydantic import ValidationError
 
 from model_export import recipe
 from model_export.augment.choosing import augment, identities_each
 from model_export.augment.pictures import distort, turn_identities
 from model_export.datasets import LabelledItems
-from model_export.sampling import class_labels, endless_batches, seed_everything
+from model_export.sampling import class_labels, endless_batches, nearest_identities, seed_everything
 
 
 def labelled(groups: int = 6, identities: int = 30, copies: int = 6) -> LabelledItems:
@@ -48,6 +50,84 @@ def test_same_seed_gives_the_same_batches() -> None:
 
     assert draw(3) == draw(3)
     assert draw(3) != draw(4)
+
+
+def on_a_line(identities: int, copies: int) -> tuple[LabelledItems, np.ndarray]:
+    """Items of identities that lie on a line, in an order that their numbers do not tell."""
+    items = labelled(groups=1, identities=identities, copies=copies)
+    rng = np.random.default_rng(0)
+    place = rng.permutation(identities)[items.identity] * 1.0
+    return items, np.stack([place, rng.normal(0, 0.1, len(place))], axis=1).astype(np.float32)
+
+
+def test_nearest_identities_are_those_of_the_nearest_means() -> None:
+    vectors = np.array([[0, 0], [2, 0], [10, 0], [12, 0], [4, 0], [4, 2]], np.float32)
+    labels = np.array([0, 0, 1, 1, 2, 2])  # means at (1, 0), (11, 0) and (4, 1)
+    assert nearest_identities(vectors, labels, 2).tolist() == [[2, 1], [2, 0], [0, 1]]
+
+
+def test_mined_batches_hold_nearer_impostors_than_drawn_ones_and_their_share_is_kept() -> None:
+    items, vectors = on_a_line(identities=60, copies=5)
+    asked: list[int] = []
+
+    def embed() -> np.ndarray:
+        asked.append(len(asked))
+        return vectors
+
+    choice = recipe.Sampler(classes=12, per_class=4, grouped_share=0, remined_share=0.5, neighbours=3)
+    batches = endless_batches(items, choice, seed_everything(0), embed)
+    gaps = []
+    for _ in range(100):
+        chosen = next(batches)
+        assert (np.unique(items.identity[chosen], return_counts=True)[1] == 4).all()
+        assert len(chosen) == 48
+        assert len(np.unique(chosen)) == 48  # an item comes once where its identity has enough
+        means = vectors[chosen].reshape(12, 4, 2).mean(axis=1)
+        apart = np.abs(means[:, np.newaxis, 0] - means[:, 0]) + np.eye(12) * 99
+        gaps.append(float(np.median(apart.min(axis=1))))
+    assert asked == [0]
+    mined = [gap for gap in gaps if gap < 1.5]  # neighbours on the line are 1 apart
+    assert 30 <= len(mined) <= 70
+    assert np.median([gap for gap in gaps if gap >= 1.5]) >= 2
+
+
+def test_mined_batches_are_the_same_for_the_same_weights_and_seed() -> None:
+    items, vectors = on_a_line(identities=30, copies=3)
+    choice = recipe.Sampler(classes=8, per_class=4, grouped_share=0, remined_share=1, neighbours=3)
+
+    def draw(seed: int, weights: np.ndarray) -> list[list[int]]:
+        batches = endless_batches(items, choice, seed_everything(seed), lambda: weights)
+        return [next(batches).tolist() for _ in range(5)]
+
+    assert draw(1, vectors) == draw(1, vectors)
+    assert draw(1, vectors) != draw(2, vectors)
+    assert draw(1, vectors) != draw(1, vectors[::-1])
+
+
+def test_nobody_embeds_where_nothing_is_mined() -> None:
+    items, _ = on_a_line(identities=30, copies=3)
+    choice = recipe.Sampler(classes=8, per_class=2, grouped_share=0)
+
+    def embed() -> np.ndarray:
+        raise AssertionError
+
+    assert len(next(endless_batches(items, choice, seed_everything(0), embed))) == 16
+    mining = recipe.Sampler(classes=8, per_class=2, grouped_share=0, remined_share=0.5)
+    with pytest.raises(ValueError, match="needs the embeddings"):
+        next(endless_batches(items, mining, seed_everything(0)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"neighbours": 3}, "only beside remined_share"),
+        ({"remined_share": 0.5, "neighbours": 8}, "fewer than classes"),
+        ({"remined_share": 0.5, "grouped_share": 0.6}, "shares of one whole"),
+    ],
+)
+def test_a_sampler_that_contradicts_itself_is_refused(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        recipe.Sampler.model_validate({"classes": 8, "per_class": 2, "grouped_share": 0} | options)
 
 
 def test_quarter_turns_make_new_identities_of_whole_turns() -> None:
