@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
 from model_export import recipe
-from model_export.datasets import Splits, ecg_id, fsdd, gait, har, intents, keystrokes, omniglot, ucr
+from model_export.datasets import (
+    OtherPopulation,
+    Splits,
+    att_faces,
+    ecg_id,
+    faces,
+    fsdd,
+    gait,
+    groceries,
+    har,
+    intents,
+    keystrokes,
+    omniglot,
+    signatures,
+    signatures_dutch,
+    ucr,
+    xray,
+)
 from model_export.errors import CommandError
-from model_export.recipe import data as recipe_data
+
+READERS: Mapping[str, Callable[[Path, Any], Splits]] = {
+    "omniglot": omniglot.read_splits,
+    "intents": intents.read_splits,
+    "fsdd": fsdd.read_splits,
+    "ecg_id": ecg_id.read_splits,
+    "keystrokes": keystrokes.read_splits,
+    "gait": gait.read_splits,
+    "har": har.read_splits,
+    "ucr": ucr.read_splits,
+    "signatures": signatures.read_splits,
+    "groceries": groceries.read_splits,
+    "xray": xray.read_splits,
+    "faces": faces.read_splits,
+}
 
 
 def read_splits(chosen: recipe.Recipe) -> Splits:
     """The recipe's data, cut by identity. Raises CommandError where TWINSERVE_DATA does not hold it."""
     folder, data = recipe.data_folder(chosen), chosen.data
     try:
-        match data:
-            case recipe_data.OmniglotData():
-                splits = omniglot.read_splits(folder, data)
-            case recipe_data.IntentsData():
-                splits = intents.read_splits(folder, data)
-            case recipe_data.FsddData():
-                splits = fsdd.read_splits(folder, data)
-            case recipe_data.EcgIdData():
-                splits = ecg_id.read_splits(folder, data)
-            case recipe_data.KeystrokesData():
-                splits = keystrokes.read_splits(folder, data)
-            case recipe_data.GaitData():
-                splits = gait.read_splits(folder, data)
-            case recipe_data.HarData():
-                splits = har.read_splits(folder, data)
-            case recipe_data.UcrData():
-                splits = ucr.read_splits(folder, data)
+        splits = READERS[data.reader](folder, data)
     except (KeyError, ValueError) as error:
         raise CommandError(f"{folder}: not what the reader {data.reader!r} expects: {error}") from error
     _check_apart(splits)
     return splits
+
+
+OTHERS: Mapping[str, Callable[[Path], OtherPopulation]] = {
+    "signatures_dutch": signatures_dutch.read_population,
+    "att_faces": att_faces.read_population,
+}
+
+
+def read_other_population(chosen: recipe.External) -> OtherPopulation:
+    """A population that an `[[external]]` section names. Raises CommandError where TWINSERVE_DATA does not hold it."""
+    folder = recipe.set_folder(chosen.folder, "external.folder")
+    try:
+        return OTHERS[chosen.reader](folder)
+    except (KeyError, ValueError, OSError, IndexError) as error:
+        raise CommandError(f"{folder}: not what the reader {chosen.reader!r} expects: {error}") from error
 
 
 def _check_apart(splits: Splits) -> None:
