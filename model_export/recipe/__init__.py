@@ -19,6 +19,7 @@ from model_export.errors import CommandError
 from model_export.recipe.augmentation import (
     AugmentationChoice,
     NoAugmentation,
+    PhotographAugmentation,
     PictureAugmentation,
     SequenceAugmentation,
     TextAugmentation,
@@ -88,6 +89,7 @@ __all__ = [
     "NoMiner",
     "NtXentChoice",
     "Optimiser",
+    "PhotographAugmentation",
     "PictureAugmentation",
     "PictureChoice",
     "ProxyAnchorChoice",
@@ -197,7 +199,8 @@ class Recipe(Section):
 def _idle_options(recipe: Recipe) -> Iterator[str]:
     """What is set and would not be used: a recipe says nothing that does not count."""
     kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
-    fits = {"picture": ("image",), "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
+    drawn = dict.fromkeys(("picture", "photograph"), ("image",))
+    fits = {**drawn, "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
     if kind not in fits[augmentation.kind]:
         yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
     if (recipe.tokenizer is not None) != (kind == "text"):
@@ -219,6 +222,10 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
 
 
 def _idle_measures(recipe: Recipe) -> Iterator[str]:
+    augmentation = recipe.augmentation
+    pale = isinstance(augmentation, PhotographAugmentation) and augmentation.saturation
+    if pale and recipe.modality.params.get("mode") != "RGB":
+        yield "augmentation.saturation: is for pictures in colour"
     if "grouped" in recipe.calibration.model_fields_set and recipe.calibration.hard is None:
         yield "calibration.grouped: is for hard impostors"
     names = ["random", "hard", *(one.type for other in recipe.external for one in other.impostors)]

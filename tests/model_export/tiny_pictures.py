@@ -1,4 +1,4 @@
-"""Synthetic folders in the layout of the real sets of signatures, groceries, X-rays and faces, drawn for the project."""
+"""Synthetic folders in the layout of the real sets of signatures, groceries, X-rays and faces."""
 
 from __future__ import annotations
 
@@ -51,7 +51,12 @@ def _signature(shape: int, hand: int) -> npt.NDArray[np.uint8]:
     return np.asarray(draw_character(shape, hand, (56, 56)))
 
 
-KINDS = {"Apple": ("Red-Apple", "Green-Apple"), "Pear": ("Soft-Pear",), "Milk": ("Oat-Milk", "Cow-Milk"), "Leek": ("Leek",)}
+KINDS = {
+    "Apple": ("Red-Apple", "Green-Apple"),
+    "Pear": ("Soft-Pear",),
+    "Milk": ("Oat-Milk", "Cow-Milk"),
+    "Leek": ("Leek",),
+}
 
 
 def write_tiny_groceries(folder: Path, photographs: int = 3) -> None:
