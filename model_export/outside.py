@@ -157,17 +157,23 @@ def add_outside(calibration: Calibration, outside: Outside, *, draws: int, seed:
 
 def outside_tables(outside: Outside, calibration: Calibration | None, *, draws: int, seed: int) -> list[Table]:
     """Figures by number of references, and the shares accepted at thresholds of the evidence and of the population."""
-    place = f"Measured on another population, never trained on: {outside.chosen.population}"
     every = {"1": outside.single, **outside.several}
+    accepted = _accepted_rows(every, calibration, draws=draws, seed=seed)
+    return [
+        figures_table(outside, draws=draws, seed=seed),
+        (f"Accepted there ({outside.chosen.population})", accepted),
+    ]
+
+
+def figures_table(outside: Outside, *, draws: int, seed: int) -> Table:
+    """The figures of verification by number of references."""
     header: tuple[str, ...] = ()
     rows: list[tuple[str, ...]] = []
-    for references, scores in every.items():
+    for references, scores in {"1": outside.single, **outside.several}.items():
         first, *own = verification_table("", scores, draws=draws, seed=seed)[1]
         header = "references", *first
         rows += [(references, *row) for row in own]
-    tables: list[Table] = [(place, [header, *rows])]
-    accepted = _accepted_rows(every, calibration, draws=draws, seed=seed)
-    return [*tables, (f"Accepted there ({outside.chosen.population})", accepted)]
+    return f"Measured on another population, never trained on: {outside.chosen.population}", [header, *rows]
 
 
 def _accepted_rows(
