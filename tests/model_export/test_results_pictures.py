@@ -37,7 +37,7 @@ def test_every_product_weighs_the_same_however_many_photographs_it_has() -> None
 
 def test_photographs_of_one_colour_find_their_catalogue_picture(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny_groceries(data / "grocery")
-    recipe = write_tiny_recipe("groceries", data / "r.toml", held_out="3", validation="1")
+    recipe = write_tiny_recipe("groceries", data / "r.toml", held_out="4", validation="2")
     assert main(["catalogue", "--floor", "pixels", "--recipe", str(recipe)]) == 0
     header, floor, chance = rows(capsys)
     assert header[-2:] == ["recall@1", "recall@5"]

@@ -56,6 +56,8 @@ KINDS = {
     "Pear": ("Soft-Pear",),
     "Milk": ("Oat-Milk", "Cow-Milk"),
     "Leek": ("Leek",),
+    "Pepper": ("Red-Pepper", "Green-Pepper"),
+    "Carrot": ("Carrot",),
 }
 
 
