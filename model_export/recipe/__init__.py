@@ -38,8 +38,8 @@ from model_export.recipe.encoders import (
     TimmChoice,
     TransformerChoice,
 )
-from model_export.recipe.fields import describe_fault
 from model_export.recipe.external import External, ExternalType
+from model_export.recipe.fields import describe_fault
 from model_export.recipe.sampling import (
     ArcFaceChoice,
     BatchHardMiner,
