@@ -173,7 +173,11 @@ def figures_table(outside: Outside, *, draws: int, seed: int) -> Table:
         first, *own = verification_table("", scores, draws=draws, seed=seed)[1]
         header = "references", *first
         rows += [(references, *row) for row in own]
-    return f"Measured on another population, never trained on: {outside.chosen.population}", [header, *rows]
+    chosen = outside.chosen
+    heading = (
+        f"Measured on another population, never trained on: {chosen.population}; by {chosen.unit} ({chosen.licence})"
+    )
+    return heading, [header, *rows]
 
 
 def _accepted_rows(

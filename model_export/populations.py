@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
 from model_export import recipe
 from model_export.datasets import (
     OtherPopulation,
@@ -27,46 +23,46 @@ from model_export.datasets import (
 )
 from model_export.errors import CommandError
 
-READERS: Mapping[str, Callable[[Path, Any], Splits]] = {
-    "omniglot": omniglot.read_splits,
-    "intents": intents.read_splits,
-    "fsdd": fsdd.read_splits,
-    "ecg_id": ecg_id.read_splits,
-    "keystrokes": keystrokes.read_splits,
-    "gait": gait.read_splits,
-    "har": har.read_splits,
-    "ucr": ucr.read_splits,
-    "signatures": signatures.read_splits,
-    "groceries": groceries.read_splits,
-    "xray": xray.read_splits,
-    "faces": faces.read_splits,
+READERS = {
+    "omniglot": omniglot,
+    "intents": intents,
+    "fsdd": fsdd,
+    "ecg_id": ecg_id,
+    "keystrokes": keystrokes,
+    "gait": gait,
+    "har": har,
+    "ucr": ucr,
+    "signatures": signatures,
+    "groceries": groceries,
+    "xray": xray,
+    "faces": faces,
 }
+"""Reader -> its module, whose `read_splits` takes the set's folder and its section of the recipe."""
 
 
 def read_splits(chosen: recipe.Recipe) -> Splits:
     """The recipe's data, cut by identity. Raises CommandError where TWINSERVE_DATA does not hold it."""
     folder, data = recipe.data_folder(chosen), chosen.data
     try:
-        splits = READERS[data.reader](folder, data)
+        splits: Splits = READERS[data.reader].read_splits(folder, data)
     except (KeyError, ValueError) as error:
         raise CommandError(f"{folder}: not what the reader {data.reader!r} expects: {error}") from error
     _check_apart(splits)
     return splits
 
 
-OTHERS: Mapping[str, Callable[[Path], OtherPopulation]] = {
-    "signatures_dutch": signatures_dutch.read_population,
-    "att_faces": att_faces.read_population,
-}
+OTHERS = {"signatures_dutch": signatures_dutch, "att_faces": att_faces}
+"""Reader -> its module, whose `read_population` takes the set's folder."""
 
 
 def read_other_population(chosen: recipe.External) -> OtherPopulation:
     """A population that an `[[external]]` section names. Raises CommandError where TWINSERVE_DATA does not hold it."""
     folder = recipe.set_folder(chosen.folder, "external.folder")
     try:
-        return OTHERS[chosen.reader](folder)
+        population: OtherPopulation = OTHERS[chosen.reader].read_population(folder)
     except (KeyError, ValueError, OSError, IndexError) as error:
         raise CommandError(f"{folder}: not what the reader {chosen.reader!r} expects: {error}") from error
+    return population
 
 
 def _check_apart(splits: Splits) -> None:
