@@ -28,6 +28,7 @@ from app.core.evidence import (
     estimate,
     fit_applicability,
     verify,
+    withdraw_claims,
 )
 from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
@@ -37,8 +38,9 @@ from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
 from model_export.evaluate import PAIR_DRAWS, PAIR_SEED, recipe_tables
 from model_export.measure import Embeddings, guard_band, keep_labelled, sample_for_band
+from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
-from model_export.populations import read_splits
+from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.report import Table, write_report
 from model_export.subjects import LocalSubject
@@ -91,6 +93,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     if splits.units_train:
         raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
     source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)
+    others = [read_other_population(other) for other in recipe.external]  # at once: a missing one fails early
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
@@ -103,7 +106,8 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     )
     own = keep_labelled(splits.calibration, subject.embed(splits.calibration.items))
     scores = score_all_pairs(own, subject.metric, chosen, seed=recipe.seed)
-    sample = Sample(own.items.items, own.items.unit, own.items.group, own.rows, scores)
+    group = own.items.group if chosen.grouped == "units" else None
+    sample = Sample(own.items.items, own.items.unit, group, own.rows, scores)
     number = _next_version(subject, models)
     calibration = _measure(study, subject.encoder, sample, number)
     if splits.test is None:
@@ -123,6 +127,13 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
         )
         protocol = f"verified on other identities: {splits.test_population}"
     tables = recipe_tables(subject, tested, splits, recipe)
+    for other, population in zip(recipe.external, others, strict=True):
+        outside = compare_outside(subject, other, population, recipe.seed)
+        calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
+        tables += outside_tables(outside, calibration, draws=chosen.draws, seed=recipe.seed)
+    if chosen.demonstration is not None:
+        calibration = withdraw_claims(calibration)
+        protocol = f"a demonstration: {chosen.demonstration}"
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=tested)
 
 
@@ -275,7 +286,9 @@ def _publish(
         version=_next_version(subject, models), status="released" if calibration.supported else "demonstration"
     )
     if draft.status == "demonstration":
-        print("too few units to claim an FMR of 1e-1: a demonstration, whose verdicts are undetermined")
+        print(
+            "nothing is claimed, since units are too few or no sample: a demonstration, whose verdicts are undetermined"
+        )
     report = write_report(f"{draft.name}@{draft.version}", tables, calibration, measured)
     documents = {
         "MODEL_CARD.md": write_card(draft, calibration, protocol, tables),

@@ -48,6 +48,7 @@ def write_card(
         f"valid for {calibration.valid_for_days} days; {protocol}",
         *(
             f"- Impostor type `{one.type}`: {one.description} ({one.unit_pairs} unit pairs)"
+            + (f"; measured on another population, reported and never chosen: {one.population}" if one.external else "")
             for one in calibration.impostors
         ),
         "",

@@ -1,7 +1,9 @@
 """All comparisons of labelled items: which pairs are genuine, which are impostors of which type, and their units.
 
 A genuine pair has one identity; where its items are of two units (a word said by two speakers) it counts for each of
-them. A `random` impostor pair has two identities and two units, a `hard` one is also of one group.
+them. A `random` impostor pair has two identities and two units, a `hard` one is also of one group. Where units come in
+groups (characters of an alphabet) the bounds draw groups first; where each unit has items of every group (a writer's
+names) units are independent, and are drawn alone.
 """
 
 from __future__ import annotations
@@ -63,9 +65,11 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
     if within := int((~alike & ~pairs.apart).sum()):
         print(f"{within} pairs of two identities within one {chosen.unit} are left out: impostors have two units")
     types, group = {"random": ~alike & pairs.apart}, None
-    if chosen.hard is not None:
+    if chosen.hard is not None and chosen.grouped == "units":
         group = _group_of(unit, items.group[place], chosen.unit)
         types["hard"] = types["random"] & (group[pairs.unit_a] == group[pairs.unit_b])
+    elif chosen.hard is not None:
+        types["hard"] = types["random"] & pairs.equal(_several(items.group[place]))
     for name, mask in types.items():
         types[name] = _affordable_pairs(mask, pairs, count, name, seed)
         if not mask.any():
@@ -79,7 +83,10 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
     return Scores(
         Units(count, group),
         pairs.genuine(alike),
-        {name: pairs.impostor(mask, within_groups=name == "hard") for name, mask in types.items()},
+        {
+            name: pairs.impostor(mask, within_groups=name == "hard" and group is not None)
+            for name, mask in types.items()
+        },
         kinds,
         [row for kind, mask in {"genuine": alike, **types}.items() for row in pairs.hardest(kind, mask, numbers)],
     )
@@ -152,6 +159,13 @@ def _group_of(unit: Places, group: Places, word: str) -> Places:
     if number.max() == 0:
         raise CommandError("calibration.hard: all items are of one group, so that no pair is harder than a random one")
     return result
+
+
+def _several(group: Places) -> Places:
+    """The groups, as given. Raises CommandError where there is one only."""
+    if len(np.unique(group)) < 2:
+        raise CommandError("calibration.hard: all items are of one group, so that no pair is harder than a random one")
+    return group
 
 
 def _affordable(items: LabelledItems, seed: int) -> Places:

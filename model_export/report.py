@@ -37,8 +37,8 @@ def draw_det(calibration: Calibration) -> bytes:
     figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
     fnmr_curve = calibration.fnmr_curve()
     for curve in calibration.impostor_curves:
-        if fnmr_curve is None:
-            continue
+        if fnmr_curve is None or calibration.impostor(curve.impostor).external:
+            continue  # genuine scores of one population say nothing beside impostors of another
         fnmr = [fnmr_at(fnmr_curve, threshold).value for threshold in curve.thresholds]
         (line,) = axes.plot(curve.value, fnmr, label=f"{curve.impostor} impostors")
         axes.fill_betweenx(fnmr, curve.low, curve.high, color=line.get_color(), alpha=0.15)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from model_export.drawings import draw_character, probe_files
+from model_export.probes.pictures import photograph, probe_photographs
 from tests.core.modalities.pictures import pixels
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -50,3 +51,13 @@ def test_every_probe_shows_dark_ink_on_light_paper_and_no_two_are_alike() -> Non
     for one in prepared:
         assert np.median(one) > 240
         assert one.min() < 110
+
+
+def test_photographs_are_computed_alike_each_time_and_no_two_are_alike() -> None:
+    assert np.array_equal(np.asarray(photograph(1)), np.asarray(photograph(1)))
+    pictures = []
+    for data in probe_photographs():
+        with Image.open(BytesIO(data)) as picture:
+            pictures.append(np.asarray(picture.convert("L").resize((32, 32))))
+    assert len({one.tobytes() for one in pictures}) == len(pictures)
+    assert all(np.ptp(one) > 60 for one in pictures)

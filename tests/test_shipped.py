@@ -19,11 +19,22 @@ from app.core.scoring import similarity_matrix
 from app.runtime.encoder import Encoder
 from model_export.drawings import probe_files
 from model_export.probes.audio import probe_items as sounds
+from model_export.probes.pictures import probe_photographs
 from model_export.probes.series import beat
 from tests.supervisor.live import LiveService, live_service
 
 MODELS = Path("models")
-FORMS = {"glyphs": "base64", "questions": "text", "digits": "base64", "heartbeat": "values", "heartbeat-gru": "values"}
+FORMS = {
+    "glyphs": "base64",
+    "questions": "text",
+    "digits": "base64",
+    "heartbeat": "values",
+    "heartbeat-gru": "values",
+    "signatures": "base64",
+    "groceries": "base64",
+    "xray": "base64",
+}
+DEMONSTRATIONS = {"digits", "groceries", "xray"}
 MAX_BYTES = 8_000_000
 Item = dict[str, Any]
 
@@ -47,8 +58,10 @@ def encoded(data: bytes) -> Item:
 
 def items(name: str) -> list[Item]:
     """Four items that the model takes."""
-    if name == "glyphs":
+    if name in ("glyphs", "signatures"):
         return [encoded(data) for data in probe_files()[:4]]
+    if name in ("groceries", "xray"):
+        return [encoded(data) for data in probe_photographs()[:4]]
     if name == "digits":
         return [encoded(item["bytes"]) for item in sounds(0.2, 1.0)[:4]]
     if name == "questions":
@@ -70,8 +83,8 @@ def test_every_shipped_bundle_is_served_and_says_what_it_takes(client: httpx.Cli
         assert one["licence"]["weights"]
         assert one["limits"]
         assert one["relation"]["match_means"]
-        assert one["status"] == ("demonstration" if name == "digits" else "released")
-        assert bool([p for p in one["operating_points"] if p["default"]]) == (name != "digits")
+        assert one["status"] == ("demonstration" if name in DEMONSTRATIONS else "released")
+        assert bool([p for p in one["operating_points"] if p["default"]]) == (name not in DEMONSTRATIONS)
     assert listed["digits"]["limits"]["max_seconds"] == 2
     assert listed["heartbeat"]["limits"]["max_seconds"] == 120
     assert "SA" in listed["digits"]["licence"]["weights"]
@@ -121,15 +134,37 @@ def test_an_embedding_of_another_model_is_never_compared(client: httpx.Client) -
     assert answer.status_code == 409
 
 
-def test_a_demonstration_decides_only_at_the_callers_threshold(client: httpx.Client) -> None:
-    a, b, *_ = items("digits")
-    undecided = client.post("/compare", json={"model": "digits", "a": a, "b": b}).json()
+@pytest.mark.parametrize("name", sorted(DEMONSTRATIONS))
+def test_a_demonstration_decides_only_at_the_callers_threshold(client: httpx.Client, name: str) -> None:
+    a, b, *_ = items(name)
+    undecided = client.post("/compare", json={"model": name, "a": a, "b": b}).json()
     assert undecided["verdict"] == "undetermined"
-    assert [reason["code"] for reason in undecided["reasons"]] == ["insufficient_evidence"]
+    assert "insufficient_evidence" in [reason["code"] for reason in undecided["reasons"]]
     assert undecided["operating_point"] is None
-    answer = client.post("/compare", json={"model": "digits", "a": a, "b": b, "threshold": -0.99}).json()
-    assert answer["verdict"] == "match"
+    answer = client.post("/compare", json={"model": name, "a": a, "b": b, "threshold": -0.99}).json()
     assert answer["operating_point"]["source"] == "caller"
+    outside = "outside_calibration" in [reason["code"] for reason in answer["reasons"]]
+    assert answer["verdict"] == ("undetermined" if outside else "match")
+
+
+def test_signatures_tell_what_skilled_forgeries_of_another_population_do(client: httpx.Client) -> None:
+    a, b, *_ = items("signatures")
+    point = client.post("/compare", json={"model": "signatures", "a": a, "b": b}).json()["operating_point"]
+    rates = point["fmr_by_impostor"]
+    assert {name: rate["external"] for name, rate in rates.items()} == {
+        "random": False,
+        "hard": False,
+        "skilled": True,
+        "random_dutch": True,
+    }
+    assert point["impostor"]["type"] == "hard"
+    refused = client.post("/compare", json={"model": "signatures", "a": a, "b": b, "impostor": "skilled"})
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "operating_point_unavailable"
+    card = (newest("signatures") / "MODEL_CARD.md").read_text("utf-8")
+    (accepted,) = (line for line in card.splitlines() if line.startswith("| 1 | FMR 0.01 against random_dutch"))
+    assert "[" in accepted
+    assert "| 4, mean score |" in card
 
 
 @pytest.mark.parametrize("name", ["questions", "heartbeat", "heartbeat-gru", "digits"])

@@ -69,3 +69,15 @@ class Splits:
     test_population: str
     runs: tuple[Run, ...] = ()
     units_train: bool = False
+
+
+@dataclass(frozen=True)
+class OtherPopulation:
+    """Items that neither train nor choose anything: what a recipe's `[[external]]` section measures beside its own.
+
+    `imitates`, int64 (items,), is the identity that an item was made to pass for, -1 for an item that is what it looks
+    like; the unit of an imitation is who made it, and its identity is of no other item.
+    """
+
+    items: LabelledItems
+    imitates: npt.NDArray[np.int64]

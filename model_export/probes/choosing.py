@@ -10,12 +10,14 @@ from app.core.modalities.text import TextModality
 from model_export.drawings import probe_files
 from model_export.errors import CommandError
 from model_export.probes import audio, series, text
+from model_export.probes.pictures import probe_photographs
 
 
 def probe_items(modality: Modality) -> list[Item]:
     """Items that the modality takes. Raises CommandError for a modality that nothing was drawn for."""
     if isinstance(modality, ImageModality):
-        return [{"bytes": data} for data in probe_files()]
+        photographs = probe_photographs() if modality.params.contrast == "none" else []
+        return [{"bytes": data} for data in (*probe_files(), *photographs)]
     if isinstance(modality, TextModality):
         return text.probe_items(modality.params.max_tokens, windowed=modality.params.long_text == "window")
     if isinstance(modality, AudioModality):

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ from model_export.errors import CommandError
 from model_export.recipe.augmentation import (
     AugmentationChoice,
     NoAugmentation,
+    PhotographAugmentation,
     PictureAugmentation,
     SequenceAugmentation,
     TextAugmentation,
@@ -37,6 +38,7 @@ from model_export.recipe.encoders import (
     TimmChoice,
     TransformerChoice,
 )
+from model_export.recipe.external import External, ExternalType
 from model_export.recipe.fields import describe_fault
 from model_export.recipe.sampling import (
     ArcFaceChoice,
@@ -76,6 +78,8 @@ __all__ = [
     "Convolutional1dChoice",
     "ConvolutionalChoice",
     "EncoderChoice",
+    "External",
+    "ExternalType",
     "Loss",
     "Miner",
     "ModalityChoice",
@@ -85,6 +89,7 @@ __all__ = [
     "NoMiner",
     "NtXentChoice",
     "Optimiser",
+    "PhotographAugmentation",
     "PictureAugmentation",
     "PictureChoice",
     "ProxyAnchorChoice",
@@ -107,6 +112,7 @@ __all__ = [
     "data_folder",
     "name_recipe",
     "read_recipe",
+    "set_folder",
 ]
 
 
@@ -140,6 +146,11 @@ class Calibration(Section):
     hard: str | None = Field(
         default=None, description="what a hard impostor is, in words: another identity of the same group; none if unset"
     )
+    grouped: Literal["units", "items"] = Field(
+        default="units",
+        description="what comes in groups: units, which are then drawn by group, or the items of each unit (a writer's "
+        "names); hard impostors only",
+    )
     same_source: str | None = Field(
         default=None, description="name of the genuine pairs of one source, such as 'same_day', tabled apart"
     )
@@ -147,6 +158,10 @@ class Calibration(Section):
     folds: int = Field(default=9, ge=3, description="folds by unit of a cross-fitted verification")
     draws: int = Field(default=2000, ge=1000, description="bootstrap draws")
     valid_for_days: int = Field(default=730, ge=1, description="how long the evidence holds")
+    demonstration: str | None = Field(
+        default=None,
+        description="why these figures can be no evidence, in words: no rate is claimed, whatever they are",
+    )
 
 
 class Recipe(Section):
@@ -172,6 +187,7 @@ class Recipe(Section):
     schedule: Schedule
     compute: Compute = Compute()
     calibration: Calibration
+    external: tuple[External, ...] = ()
 
     @model_validator(mode="after")
     def _every_option_counts(self) -> Self:
@@ -183,7 +199,8 @@ class Recipe(Section):
 def _idle_options(recipe: Recipe) -> Iterator[str]:
     """What is set and would not be used: a recipe says nothing that does not count."""
     kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
-    fits = {"picture": ("image",), "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
+    drawn = dict.fromkeys(("picture", "photograph"), ("image",))
+    fits = {**drawn, "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
     if kind not in fits[augmentation.kind]:
         yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
     if (recipe.tokenizer is not None) != (kind == "text"):
@@ -201,6 +218,19 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
         yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
     if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
         yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
+    yield from _idle_measures(recipe)
+
+
+def _idle_measures(recipe: Recipe) -> Iterator[str]:
+    augmentation = recipe.augmentation
+    pale = isinstance(augmentation, PhotographAugmentation) and augmentation.saturation
+    if pale and recipe.modality.params.get("mode") != "RGB":
+        yield "augmentation.saturation: is for pictures in colour"
+    if "grouped" in recipe.calibration.model_fields_set and recipe.calibration.hard is None:
+        yield "calibration.grouped: is for hard impostors"
+    names = ["random", "hard", *(one.type for other in recipe.external for one in other.impostors)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"external.impostors: {twice[0]!r} is a type of another population; choose another name"
 
 
 def name_recipe(recipe: Recipe) -> str:
@@ -227,10 +257,15 @@ def read_recipe(path: Path) -> Recipe:
 
 def data_folder(recipe: Recipe) -> Path:
     """The folder of the recipe's data below TWINSERVE_DATA. Raises CommandError where either is missing."""
+    return set_folder(recipe.data.folder, "data.folder")
+
+
+def set_folder(name: str, field: str) -> Path:
+    """The folder that a recipe's field names, below TWINSERVE_DATA. Raises CommandError where either is missing."""
     root = os.environ.get("TWINSERVE_DATA")
     if not root:
         raise CommandError("set TWINSERVE_DATA to the folder that holds the data sets")
-    folder = Path(root) / recipe.data.folder
+    folder = Path(root) / name
     if not folder.is_dir():
-        raise CommandError(f"{folder}: no such folder; the recipe's data.folder is looked for below TWINSERVE_DATA")
+        raise CommandError(f"{folder}: no such folder; the recipe's {field} is looked for below TWINSERVE_DATA")
     return folder

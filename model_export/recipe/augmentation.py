@@ -24,12 +24,26 @@ class PictureAugmentation(Section):
     shear_degrees: float = Field(default=0, ge=0, description="uniform in +-, each axis")
     scale: float = Field(default=0, ge=0, lt=1, description="uniform in 1 +-, each axis")
     shift: float = Field(default=0, ge=0, lt=1, description="uniform in +-, as a share of the side")
+    thickness: float = Field(
+        default=0, ge=0, le=1, description="strokes grow or shrink by up to this much of a pixel on each side"
+    )
     quarter_turn_share: float = Field(
         default=0,
         ge=0,
         le=1,
         description="share of batches whose identities are turned by quarter turns, as new identities",
     )
+
+
+class PhotographAugmentation(Section):
+    """Another frame and another light for training photographs; see model_export/augment/photographs.py."""
+
+    kind: Literal["photograph"]
+    crop: float = Field(default=0, ge=0, lt=1, description="largest share of each side that is cut off")
+    mirror: bool = Field(default=False, description="half of the pictures are mirrored left to right")
+    brightness: float = Field(default=0, ge=0, lt=1, description="all levels are multiplied by 1 +-, uniform")
+    contrast: float = Field(default=0, ge=0, lt=1, description="distances from the mean level are multiplied by 1 +-")
+    saturation: float = Field(default=0, ge=0, lt=1, description="distances from grey by 1 +-; colours only")
 
 
 class SequenceAugmentation(Section):
@@ -52,5 +66,6 @@ class TextAugmentation(Section):
 
 
 AugmentationChoice = Annotated[
-    NoAugmentation | PictureAugmentation | SequenceAugmentation | TextAugmentation, Field(discriminator="kind")
+    NoAugmentation | PictureAugmentation | PhotographAugmentation | SequenceAugmentation | TextAugmentation,
+    Field(discriminator="kind"),
 ]

@@ -116,7 +116,70 @@ class UcrData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
+class SignaturesData(Section):
+    """Names signed by many hands in four media; see model_export/datasets/signatures.py."""
+
+    reader: Literal["signatures"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    held_out: int = Field(ge=4, description="writers who are measured, drawn")
+    validation: int = Field(ge=2, description="of the writers left, those who only watch the training")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class GroceriesData(Section):
+    """Photographs of products in a shop; see model_export/datasets/groceries.py."""
+
+    reader: Literal["groceries"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    held_out: int = Field(ge=4, description="products that are measured, by whole kinds, drawn")
+    validation: int = Field(
+        ge=2, description="of the products left, those that only watch the training, by whole kinds"
+    )
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class XrayData(Section):
+    """Chest X-rays with a diagnosis; see model_export/datasets/xray.py."""
+
+    reader: Literal["xray"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    validation: int = Field(ge=4, description="training pictures that only watch the training, drawn")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+
+class FacesData(Section):
+    """Photographs of people; see model_export/datasets/faces.py."""
+
+    reader: Literal["faces"]
+    folder: str = Field(description="folder below TWINSERVE_DATA")
+    training_folds: tuple[int, ...] = Field(min_length=1, description="official folds whose people train")
+    held_out_folds: tuple[int, ...] = Field(min_length=1, description="official folds whose people are measured")
+    validation: int = Field(ge=2, description="of the training people with two pictures, those who only watch, drawn")
+    seed: int = Field(default=0, description="of the drawing; the recipe's own seed is the training's")
+    licence: str = Field(description="licence and attribution of the data")
+
+    @model_validator(mode="after")
+    def _are_different_folds(self) -> Self:
+        if len({*self.training_folds, *self.held_out_folds}) != len(self.training_folds) + len(self.held_out_folds):
+            raise ValueError("a fold trains or is held out, once")
+        return self
+
+
 DataChoice = Annotated[
-    OmniglotData | IntentsData | FsddData | EcgIdData | KeystrokesData | GaitData | HarData | UcrData,
+    OmniglotData
+    | IntentsData
+    | FsddData
+    | EcgIdData
+    | KeystrokesData
+    | GaitData
+    | HarData
+    | UcrData
+    | SignaturesData
+    | GroceriesData
+    | XrayData
+    | FacesData,
     Field(discriminator="reader"),
 ]

@@ -31,6 +31,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--recipe", type=Path, required=True, help="names the data")
     command.set_defaults(run=_nearest)
 
+    command = commands.add_parser("elsewhere", help="print a table of each other population that a recipe names")
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[])
+    command.add_argument("--recipe", type=Path, required=True, help="names the populations")
+    command.set_defaults(run=_elsewhere)
+
+    command = commands.add_parser("catalogue", help="print how often photographs find their catalogue picture")
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[])
+    command.add_argument("--recipe", type=Path, required=True, help="names the data")
+    command.set_defaults(run=_catalogue)
+
     command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
     command.add_argument("page", type=Path)
     command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
@@ -70,6 +82,24 @@ def _nearest(chosen: argparse.Namespace) -> None:
 
     recipe = read_recipe(chosen.recipe)
     compare_nearest(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
+def _elsewhere(chosen: argparse.Namespace) -> None:
+    from model_export.recipe import read_recipe
+    from model_export.results.compare import make_subjects
+    from model_export.results.elsewhere import compare_elsewhere
+
+    recipe = read_recipe(chosen.recipe)
+    compare_elsewhere(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
+def _catalogue(chosen: argparse.Namespace) -> None:
+    from model_export.recipe import read_recipe
+    from model_export.results.catalogue import compare_catalogue
+    from model_export.results.compare import make_subjects
+
+    recipe = read_recipe(chosen.recipe)
+    compare_catalogue(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
 
 
 def _fill(chosen: argparse.Namespace) -> None:
