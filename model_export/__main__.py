@@ -13,6 +13,7 @@ from model_export.errors import CommandError
 
 if TYPE_CHECKING:
     from model_export.importing.declaring import Declared
+    from model_export.pairs import Words
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(_parser(), arguments)
 
 
-def _words(text: str) -> str:
+def _said(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("says nothing")
     return text
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="folder of bundles")
     command.set_defaults(run=_export)
 
+    _add_quantize(commands.add_parser("quantize", help="the same encoder in less precision, as a bundle of its own"))
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
     _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
@@ -59,14 +61,34 @@ def _add_calibrate(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path)
     add_data(command)
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
+    _add_words(command)
+    command.set_defaults(run=_calibrate)
+
+
+def _add_quantize(command: argparse.ArgumentParser) -> None:
+    command.add_argument("bundle", type=Path, help="the fp32 bundle")
+    command.add_argument("--precision", choices=("fp16", "int8"), required=True)
+    add_data(command)
+    command.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="for fp16: the run folder, or the sentence-transformers directory, that the bundle was made from",
+    )
+    command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
+    _add_words(command)
+    command.set_defaults(run=_quantize)
+
+
+def _add_words(command: argparse.ArgumentParser) -> None:
     own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
     own.add_argument(
-        "--population", type=_words, metavar="WORDS", help="what was measured; the table's name when left out"
+        "--population", type=_said, metavar="WORDS", help="what was measured; the table's name when left out"
     )
-    own.add_argument("--unit", type=_words, metavar="WORD", help="what is counted, as in 'customer'")
+    own.add_argument("--unit", type=_said, metavar="WORD", help="what is counted, as in 'customer'")
     own.add_argument("--valid-for-days", type=_days, metavar="N", help="how long the evidence holds (730)")
     own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
-    command.set_defaults(run=_calibrate)
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -130,18 +152,41 @@ def _export(chosen: argparse.Namespace) -> None:
 
 def _calibrate(chosen: argparse.Namespace) -> None:
     from model_export.calibrate import calibrate_pairs, calibrate_recipe
-    from model_export.pairs import Words
 
-    models = chosen.out or chosen.bundle.resolve().parents[1]
-    given = {name: getattr(chosen, name) for name in ("population", "unit", "valid_for_days")}
-    words = {name: value for name, value in given.items() if value is not None}
+    words, models = _words_of(chosen), _models_of(chosen)
     if chosen.recipe is None:
-        written = calibrate_pairs(chosen.bundle, chosen.pairs, models, Words(**words, impostors=chosen.impostor or ()))
-    elif words or chosen.impostor:
-        raise CommandError("--population, --unit, --valid-for-days and --impostor go with --pairs; a recipe says them")
+        written = calibrate_pairs(chosen.bundle, chosen.pairs, models, words)
     else:
         written = calibrate_recipe(chosen.bundle, chosen.recipe, models)
     print(f"wrote {written}")
+
+
+def _quantize(chosen: argparse.Namespace) -> None:
+    from model_export.quantize import quantize_pairs, quantize_recipe
+
+    words, models = _words_of(chosen), _models_of(chosen)
+    given = chosen.bundle, chosen.precision
+    if chosen.recipe is None:
+        written = quantize_pairs(*given, chosen.pairs, models, words, source=chosen.source)
+    else:
+        written = quantize_recipe(*given, chosen.recipe, models, source=chosen.source)
+    print(f"wrote {written}")
+
+
+def _models_of(chosen: argparse.Namespace) -> Path:
+    models: Path = chosen.out or chosen.bundle.resolve().parents[1]
+    return models
+
+
+def _words_of(chosen: argparse.Namespace) -> Words:
+    """What the caller says of a table of pairs. Raises CommandError where a recipe says it."""
+    from model_export.pairs import Words
+
+    given = {name: getattr(chosen, name) for name in ("population", "unit", "valid_for_days")}
+    words = {name: value for name, value in given.items() if value is not None}
+    if chosen.recipe is not None and (words or chosen.impostor):
+        raise CommandError("--population, --unit, --valid-for-days and --impostor go with --pairs; a recipe says them")
+    return Words(**words, impostors=chosen.impostor or ())
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

@@ -35,10 +35,11 @@ from app.core.modalities.base import Limits, Modality, Prepared, Window
 from app.core.scoring import pool
 from app.runtime.encoder import Encoder
 from model_export.augment import Batch
-from model_export.card import write_card
+from model_export.card import markdown_table, write_card
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
 from model_export.graphs import OPSET, OUTPUT, export_torch, one_line, strip_metadata
+from model_export.precisions.facts import cost_table, describe_graph
 from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
 from model_export.training import TOKENIZER_FILE, make_modality, make_network
@@ -62,11 +63,11 @@ def export(run: Path, models: Path) -> Path:
     """
     recipe = read_recipe(run / "recipe.toml")
     modality = make_modality(recipe, run)
-    encoder, facts = _read_run(run, make_network(recipe, modality, run))
+    encoder, facts = read_run(run, make_network(recipe, modality, run))
     assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
     items = probe_items(modality)
     prepared = [modality.prepare(item, Limits()) for item in items]
-    framework = _torch_embed_prepared(encoder, prepared)
+    framework = torch_embed_prepared(encoder, prepared)
     draft = _draft(recipe, encoder.inputs, facts)
     graph = to_onnx(encoder, modality)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
@@ -79,10 +80,13 @@ def export(run: Path, models: Path) -> Path:
     noise = _noise([window for one in prepared for window in one.windows])
     _check_parity("noise", serving.encode(noise), _torch_embed(encoder, noise))
     bundle = seal(draft, graph=graph, golden=replace(golden, served=served), assets=assets)
-    return write_bundle(models, bundle, {"MODEL_CARD.md": write_card(draft, None, "", [])})
+    written = write_bundle(models, bundle, {"MODEL_CARD.md": write_card(draft, None, "", [])})
+    heading, table = cost_table([serving])
+    print("\n".join([describe_graph(bundle), f"\n{heading}\n", *markdown_table(table), ""]))
+    return written
 
 
-def _read_run(run: Path, encoder: TwinEncoder) -> tuple[TwinEncoder, dict[str, object]]:
+def read_run(run: Path, encoder: TwinEncoder) -> tuple[TwinEncoder, dict[str, object]]:
     """The trained encoder and the facts of its training. Raises CommandError for a damaged or half-written run."""
     try:
         encoder.load_state_dict(load_file(run / "checkpoint.safetensors"))
@@ -149,7 +153,7 @@ def _noise(windows: Sequence[Window]) -> list[Window]:
     return [{name: draw(name, like) for name, like in window.items()} for window in chosen]
 
 
-def _torch_embed_prepared(encoder: TwinEncoder, items: Sequence[Prepared]) -> npt.NDArray[np.float32]:
+def torch_embed_prepared(encoder: TwinEncoder, items: Sequence[Prepared]) -> npt.NDArray[np.float32]:
     """Each item alone and unpadded, its windows pooled: float32 (items, d)."""
     rows = [np.concatenate([_torch_embed(encoder, [window]) for window in item.windows]) for item in items]
     return np.stack([row[0] if len(row) == 1 else pool(row, encoder.normalise) for row in rows])

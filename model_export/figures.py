@@ -67,11 +67,10 @@ def _compute(scores: Scores, draws: int, seed: int) -> dict[tuple[str, str], Typ
             figures[kind, name] = TypeFigures(
                 genuine_units=genuine.rows,
                 unit_pairs=impostor.rows,
-                auc=_bounded(_auc, genuine, impostor),
+                auc=_bounded(auc, genuine, impostor),
                 eer=_bounded(_eer, genuine, impostor),
                 fnmr_at={
-                    fmr: _bounded(_fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None
-                    for fmr in FMRS
+                    fmr: _bounded(fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
                 },
             )
     return figures
@@ -92,7 +91,7 @@ def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor:
     return Rate(value=float(value), low=low, high=high)
 
 
-def _auc(genuine: Bins, impostor: Bins) -> Bins:
+def auc(genuine: Bins, impostor: Bins) -> Bins:
     """Chance that a genuine score exceeds an impostor one, a tie (same bin) counting half (Hanley & McNeil 1982)."""
     lower = np.cumsum(impostor, axis=1) - impostor
     return np.asarray(np.clip((genuine * (lower + impostor / 2)).sum(axis=1), 0.0, 1.0))
@@ -109,7 +108,9 @@ def _eer(genuine: Bins, impostor: Bins) -> Bins:
     return np.asarray(fnmr[row, after - 1] + share * (fnmr[row, after] - fnmr[row, after - 1]))
 
 
-def _fnmr_at(target: float) -> Callable[[Bins, Bins], Bins]:
+def fnmr_at(target: float) -> Callable[[Bins, Bins], Bins]:
+    """The figure FNMR at FMR = `target`, of genuine and impostor shares by bin."""
+
     def figure(genuine: Bins, impostor: Bins) -> Bins:
         """FNMR at the lowest knot whose FMR is at most the target."""
         fnmr, fmr = _rates(genuine, impostor)

@@ -31,10 +31,11 @@ class TwinEncoder(nn.Module):
 
 
 def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:
-    """Scale rows to unit length, float32 (batch, dimension) -> the same.
+    """Scale rows to unit length, (batch, dimension) -> float32 of that shape, whatever precision they come in.
 
     Written out, not F.normalize: ONNX Runtime's quantisation tools cannot follow the latter's graph.
     """
+    vectors = vectors.to(torch.float32)
     squares = (vectors * vectors).sum(dim=-1, keepdim=True)
     return vectors * torch.rsqrt(torch.clamp_min(squares, 1e-12))
 
@@ -48,6 +49,9 @@ def as_ink(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def masked_mean(steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over real steps: float32 (batch, steps, width), mask 1 or 0 (batch, steps) -> (batch, width)."""
-    weight = mask.unsqueeze(-1)
-    return (steps * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
+    """Mean over real steps: (batch, steps, width), mask 1 or 0 (batch, steps) -> float32 (batch, width).
+
+    In float32 whatever the encoder's precision: float16 cannot count beyond 2048.
+    """
+    weight = mask.to(torch.float32).unsqueeze(-1)
+    return (steps.to(torch.float32) * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)

@@ -5,12 +5,13 @@ Transformer, pooling and normalisation become one graph; the tokenizer goes with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import torch
 import transformers
 from huggingface_hub import ModelCard, snapshot_download
@@ -19,15 +20,16 @@ from sentence_transformers.sentence_transformer import modules as parts
 from tokenizers import Tokenizer
 
 from app.core import modalities
-from app.core.bundle import CPU, CUDA
+from app.core.bundle import CPU, CUDA, Bundle
 from app.core.bundle.manifest import sha256_hex
 from app.core.modalities.base import Item, Window
 from app.core.modalities.text.params import IDS, MASK, TYPES
 from app.runtime.encoder import Encoder
 from model_export.errors import CommandError
-from model_export.graphs import OPSET, export_torch, one_line
+from model_export.graphs import OPSET, export_torch, one_line, strip_metadata
 from model_export.importing.declaring import Declared, Metric, bundle_name, make_draft
 from model_export.importing.publishing import PARITY, Reference, Rows, check_free, compare, publish, usable
+from model_export.precisions.half import check_finite
 from model_export.probes import text
 
 TOKENIZER = "tokenizer.json"
@@ -53,7 +55,10 @@ class Choices:
 
 
 class Sentences(torch.nn.Module):
-    """The modules of a SentenceTransformer one after the other, then unit length where it is asked for."""
+    """The modules of a SentenceTransformer one after the other, then unit length where it is asked for.
+
+    What follows the transformer is in float32, whatever precision that is in.
+    """
 
     def __init__(self, model: SentenceTransformer, *, unit: bool) -> None:
         super().__init__()
@@ -65,6 +70,7 @@ class Sentences(torch.nn.Module):
         features = {IDS: ids, MASK: mask} | ({} if types is None else {TYPES: types})
         for part in self.parts:
             features = part(features)
+            features = {name: _to_float32(value) for name, value in features.items()}
         vectors = features["sentence_embedding"]
         return torch.nn.functional.normalize(vectors, dim=-1) if self.unit else vectors
 
@@ -87,9 +93,8 @@ def import_sentence_encoder(source: str, models: Path, declared: Declared, choic
     wanted = np.concatenate([_run(sentences, modality.collate(batch)) for batch in batches])
     # Written out, attention gives the same numbers with fewer nodes; the original above ran as the library has it.
     _transformer(model).auto_model.set_attn_implementation("eager")
-    example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}
     print(f"exporting {sum(weight.numel() for weight in sentences.parameters()) / 1e6:.1f} million weights to ONNX")
-    graph = export_torch(sentences, example, {name: {0: "batch", 1: "length"} for name in names})
+    graph = _export(sentences, names)
     stated = _stated(folder, declared)
     draft = make_draft(
         stated,
@@ -112,6 +117,36 @@ def import_sentence_encoder(source: str, models: Path, declared: Declared, choic
 
     reference = Reference(items, framework, "training framework", PARITY["fp32"])
     return publish(models, draft, graph, assets=assets, reference=reference, further=compare_random)
+
+
+def half_sentence_encoder(folder: Path, bundle: Bundle) -> tuple[Rows, Callable[[], bytes]]:
+    """What the directory's own model gives for the golden items of a bundle imported from it, float32 (n, d), and what
+    makes its graph with the transformer in float16. Raises CommandError.
+    """
+    model = _load(folder)
+    own = any(isinstance(part, parts.Normalize) for part in model)
+    unit = bundle.manifest.embedding.normalized and not own
+    vectors = np.stack([_encode(model, item, unit) for item in bundle.golden.items])
+
+    def make() -> bytes:
+        transformer = _transformer(model)
+        transformer.auto_model.set_attn_implementation("eager")
+        check_finite(transformer.half())
+        graph = _export(Sentences(model, unit=unit).eval(), bundle.manifest.graph.inputs)
+        made: bytes = strip_metadata(graph).SerializeToString(deterministic=True)
+        return made
+
+    return vectors, make
+
+
+def _export(sentences: Sentences, names: Sequence[str]) -> onnx.ModelProto:
+    """The modules as a graph of any batch and length."""
+    example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}
+    return export_torch(sentences, example, {name: {0: "batch", 1: "length"} for name in names})
+
+
+def _to_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _folder(source: str) -> Path:
