@@ -15,7 +15,7 @@ from tests.tiny import tiny_png
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVING = ROOT / ".venv" / "bin" / "python"
-HEAVY = ("torch", "onnx", "matplotlib", "model_export.train")
+HEAVY = ("torch", "onnx", "matplotlib", "model_export.training")
 needs_serving = pytest.mark.skipif(
     not SERVING.exists(), reason="no .venv here: `make test` sets it up, pytest alone not"
 )

@@ -38,7 +38,7 @@ def half_graph(source: Path, bundle: Bundle) -> bytes:
 def _half_run(run: Path, bundle: Bundle) -> bytes:
     from model_export.export import read_run, to_onnx, torch_embed_prepared  # noqa: PLC0415  # int8 needs no torch
     from model_export.precisions.half import HalfEncoder  # noqa: PLC0415
-    from model_export.train import make_modality, make_network  # noqa: PLC0415
+    from model_export.training import make_modality, make_network  # noqa: PLC0415
 
     recipe = read_recipe(run / "recipe.toml")
     modality = make_modality(recipe, run)
