@@ -367,4 +367,4 @@ def test_every_field_of_a_spec_is_documented(section: type[Any]) -> None:
 
 def test_probe_pictures_reach_the_graph_in_all_their_formats(tmp_path: Path) -> None:
     assert run(tmp_path, FACE_SPEC, write_face(tmp_path / "face.onnx", batch=1)) == 0
-    assert len(imported(tmp_path).golden.items) == len(probe_files())
+    assert len(imported(tmp_path).golden.items) == len(probe_files()) + len(probe_photographs())
