@@ -61,7 +61,7 @@ def make_network(recipe: Recipe, modality: Modality, run: Path) -> TwinEncoder:
 def train(recipe_path: Path, run: Path) -> None:
     """Follow a recipe and write `run`. Raises CommandError for a recipe, data or loss with which it cannot go on."""
     recipe = read_recipe(recipe_path)
-    splits = read_splits(recipe)
+    splits = read_splits(recipe, run)
     run.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe_path, run / "recipe.toml")
     if recipe.tokenizer is not None:
