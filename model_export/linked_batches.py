@@ -1,4 +1,4 @@
-"""Batches of labelled pairs: whole groups that the labels connect, so that a pair that does not match is seen as one."""
+"""Batches of labelled pairs: whole groups that the labels connect, so that both sides of a pair are in one batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def linked_batches(items: LabelledItems, choice: recipe.Sampler, generator: np.r
     A group of more than `classes` identities gives as many of them, drawn. A pass goes through all groups that hold
     a pair that does not match.
     """
-    of_identity = {int(one): np.flatnonzero(items.identity == one) for one in np.unique(items.identity)}
-    members = [np.unique(items.identity[items.group == one]) for one in np.unique(items.group)]
+    of_identity = dict(_places_by(items.identity))
+    members = [np.unique(items.identity[places]) for _, places in _places_by(items.group)]
     groups = [one for one in members if len(one) > 1] or members
     while True:
         waiting: list[int] = []
@@ -32,6 +32,13 @@ def linked_batches(items: LabelledItems, choice: recipe.Sampler, generator: np.r
                 waiting = []
         if len(waiting) > 1:
             yield _items_of(waiting, of_identity, choice.per_class, generator)
+
+
+def _places_by(number: Places) -> Iterator[tuple[int, Places]]:
+    """Every number that occurs in int64 (items,), with the places where it does."""
+    order = np.argsort(number, kind="stable")
+    names, starts = np.unique(number[order], return_index=True)
+    yield from zip(names.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 def _items_of(

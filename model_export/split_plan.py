@@ -15,10 +15,9 @@ def plan_lines(splits: Splits, *, hard: bool) -> Iterator[str]:
     """A line a part. `hard`: other identities of one group are measured as impostors of their own."""
     yield f"{'part':12} {'units':>7} {'identities':>11} {'items':>8}  lowest FMR it could show"
     for name, items in splits.parts().items():
-        called = "held out" if name == "calibration" and splits.test is None else name
         units, identities = (len(np.unique(values)) for values in (items.unit, items.identity))
         could = "" if name in ("training", "validation") else "; ".join(_could_show(items, hard))
-        yield f"{called:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
+        yield f"{name:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
     if splits.test is None:
         yield "few units, or no test part: what is held out is one pool, verified by cross-fitting"
 

@@ -12,6 +12,7 @@ from app.core.modalities.base import Item
 from model_export.datasets.item_files import Items
 
 Numbers = npt.NDArray[np.int64]
+HELD_OUT = "held out"
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ class Splits:
     dropped: Sequence[str] = ()
 
     def parts(self) -> dict[str, LabelledItems]:
-        """The parts by name, in the order in which they are used."""
-        named = {"training": self.training, "validation": self.validation, "calibration": self.calibration}
-        return named if self.test is None else named | {"test": self.test}
+        """The parts by name, in the order in which they are used; calibration without a test part is `held out`."""
+        named = {"training": self.training, "validation": self.validation}
+        if self.test is None:
+            return named | {HELD_OUT: self.calibration}
+        return named | {"calibration": self.calibration, "test": self.test}
 
     def with_parts(self, parts: Mapping[str, LabelledItems], dropped: Sequence[str]) -> Splits:
         """The same with other parts, all of them by name, and with what was left out."""
-        training, validation, calibration = (parts[name] for name in ("training", "validation", "calibration"))
+        training, validation = parts["training"], parts["validation"]
+        calibration = parts[HELD_OUT if self.test is None else "calibration"]
         changed = replace(self, training=training, validation=validation, calibration=calibration)
         return replace(changed, test=parts.get("test"), dropped=tuple(dropped))

@@ -39,8 +39,9 @@ def _find(path: Path, columns: Mapping[Any, str], form: str) -> Iterator[Found]:
         said = {role: _name(cells[column[role]], column[role]) for role in SAID if column[role] in cells}
         for role in contents:
             if cells.get(column[role]) is not None:
-                load = _loader(role, cells[column[role]], path.parent, form)
-                return Found(f"row {number}", load, **said)
+                cell = cells[column[role]]
+                name = f"row {number}, {cell}" if role == "path" else f"row {number}"
+                return Found(name, _loader(role, cell, path.parent, form), **said)
         raise CommandError(f"there is no column {' and no column '.join(column[role] for role in contents)}")
 
     return read_table(path, sorted(required), sorted(optional), make)
