@@ -19,7 +19,7 @@ def plan_lines(splits: Splits, *, hard: bool) -> Iterator[str]:
         could = "" if name in ("training", "validation") else "; ".join(_could_show(items, hard))
         yield f"{name:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
     if splits.test is None:
-        yield "few units, or no test part: what is held out is one pool, verified by cross-fitting"
+        yield "one pool is held out; verification is cross-fitted inside it"
 
 
 def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:

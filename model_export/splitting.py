@@ -3,9 +3,10 @@
 What is never parted is a block: the items that share an identity (and a unit, where units are named; and a group, where
 the recipe cuts by group), directly or through others. A block goes where the hash of the seed and of its own name
 (its group's, its unit's, else its identity's; the first in alphabetical order of several) falls among the shares. So no
-block's part depends on what other blocks there are: data added later moves nothing that trained into what is measured.
-The price is that the shares hold on average only; what they came to is printed. Where the data names parts of its own,
-those hold.
+block that is measured depends on what other blocks there are: data added later moves nothing that trained into what is
+measured, nor back. The price is that these shares hold on average only; what they came to is printed. Which of the
+others watch the training may change, since nothing is measured on them. Where the data names parts of its own, those
+hold.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ OFFICIAL = {"train": "training", "val": "validation", "valid": "validation", "de
 """Other names of parts that data may use; PARTS themselves are understood too."""
 FEW_UNITS = 25
 """Units below which calibration and test are one pool: 25 have the 300 pairs that an FMR of 1e-2 takes."""
+FEWEST_WATCH = 3
 SHOWN = 3
 
 
@@ -120,9 +122,21 @@ def _by_shares(listing: Listing, data: OwnData, names: npt.NDArray[np.str_]) -> 
             'held out; data.split_by = "unit" lets identities be in several parts, and "identity" disregards groups'
         )
     shares = data.shares
-    ends = np.cumsum([shares.test, shares.calibration, shares.validation])
-    order = np.array([PARTS.index(name) for name in ("test", "calibration", "validation", "training")])
-    return order[np.searchsorted(ends, [_place(data.seed, name) for name in names.tolist()], side="right")]
+    place = np.array([_place(data.seed, name) for name in names.tolist()])
+    part = np.full(len(names), PARTS.index("training"))
+    part[place < shares.test + shares.calibration] = PARTS.index("calibration")
+    part[place < shares.test] = PARTS.index("test")
+    _watch(part, place, shares.validation)
+    return part
+
+
+def _watch(part: npt.NDArray[np.int64], place: npt.NDArray[np.float64], share: float) -> None:
+    """Turn training blocks into validation, those of lowest place: the share of all blocks, three at least, and at most
+    half of those that train; all (blocks,).
+    """
+    training = np.flatnonzero(part == PARTS.index("training"))
+    count = min(max(FEWEST_WATCH, round(share * len(part))), len(training) // 2)
+    part[training[np.argsort(place[training], kind="stable")[:count]]] = PARTS.index("validation")
 
 
 def _place(seed: int, name: str) -> float:
@@ -152,8 +166,10 @@ def _official(
         raise CommandError(f"data.shares.{min(idle)}: does not count where the data names its parts; leave it out")
     _check_official(listing, part, split_by)
     if "validation" not in there:
-        watches = np.array([_place(data.seed, name) < data.shares.validation for name in called.tolist()])
-        part[watches & (part == PARTS.index("training"))] = PARTS.index("validation")
+        _, first, block = np.unique(called, return_index=True, return_inverse=True)
+        by_block = part[first]
+        _watch(by_block, np.array([_place(data.seed, name) for name in called[first].tolist()]), data.shares.validation)
+        part = by_block[block]
     if len(there & {"calibration", "test"}) == 1:
         return part, True
     return part, bool(data.one_pool)
