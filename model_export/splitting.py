@@ -49,6 +49,10 @@ def cut(listing: Listing, data: OwnData, split_by: str) -> Splits:
         part[part == PARTS.index("test")] = PARTS.index("calibration")
         pooled = True
     parts = {name: everything.select(part == place) for place, name in enumerate(PARTS)}
+    if listing.pairs is not None:
+        lost = len(listing.pairs.label) - sum(len(one.pairs.label) for one in parts.values() if one.pairs is not None)
+        if lost:
+            print(f"{lost} labelled pairs run across parts and are left out")
     what = "units" if listing.unit is not None else "groups of matching items" if listing.pairs else "identities"
     measured = parts["calibration"] if pooled else parts["test"]
     count = len(np.unique(measured.unit))
