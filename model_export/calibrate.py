@@ -42,6 +42,7 @@ from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
+from model_export.recipe.own_data import OwnData
 from model_export.report import Table, write_report
 from model_export.subjects import LocalSubject
 from model_export.tables import verification_table
@@ -97,7 +98,11 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
-        impostors={"random": chosen.random, **({} if chosen.hard is None else {"hard": chosen.hard})},
+        impostors={
+            "random": chosen.random,
+            **({} if chosen.hard is None else {"hard": chosen.hard}),
+            **({} if splits.calibration.pairs is None else splits.calibration.pairs.words),
+        },
         source=source,
         valid_for_days=chosen.valid_for_days,
         draws=chosen.draws,
@@ -134,7 +139,9 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     if chosen.demonstration is not None:
         calibration = withdraw_claims(calibration)
         protocol = f"a demonstration: {chosen.demonstration}"
-    return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=tested)
+    return _publish(
+        models, subject, calibration, protocol=protocol, tables=tables, measured=tested, dropped=splits.dropped
+    )
 
 
 def _source(recipe: Recipe, trained_with: str | None) -> Literal["shipped", "yours"]:
@@ -147,7 +154,7 @@ def _source(recipe: Recipe, trained_with: str | None) -> Literal["shipped", "you
     own_name, _, own_digest = name_recipe(recipe).partition("#")
     if name == own_name and digest not in ("", own_digest):
         raise CommandError(f"{own_name}: cuts or prepares the data otherwise than when it trained this bundle")
-    return "shipped" if name == own_name else "yours"
+    return "shipped" if name == own_name and not isinstance(recipe.data, OwnData) else "yours"
 
 
 def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Path:
@@ -277,6 +284,7 @@ def _publish(
     protocol: str,
     tables: Sequence[Table],
     measured: Scores,
+    dropped: Sequence[str] = (),
 ) -> Path:
     """Write the next version. Raises CommandError where the calibration and its verification disagree."""
     if broken := disagreements(calibration):
@@ -291,7 +299,7 @@ def _publish(
         )
     report = write_report(f"{draft.name}@{draft.version}", tables, calibration, measured)
     documents = {
-        "MODEL_CARD.md": write_card(draft, calibration, protocol, tables),
+        "MODEL_CARD.md": write_card(draft, calibration, protocol, tables, dropped),
         **{f"report/{name}": data for name, data in report.items()},
     }
     sealed = seal(

@@ -8,12 +8,20 @@ from app.core.bundle import Draft, Training
 from app.core.evidence import Calibration, Rate, describe_points
 
 Row = Sequence[str]
+DROPPED_SHOWN = 100
 
 
 def write_card(
-    draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[tuple[str, Sequence[Row]]]
+    draft: Draft,
+    calibration: Calibration | None,
+    protocol: str,
+    figures: Sequence[tuple[str, Sequence[Row]]],
+    dropped: Sequence[str] = (),
 ) -> bytes:
-    """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how."""
+    """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how.
+
+    `dropped` are items that were left out since another part holds a copy, a line each.
+    """
     relation, training = draft.relation, draft.training
     lines = [
         f"# {draft.name} {draft.version}",
@@ -60,6 +68,9 @@ def write_card(
     ]
     for heading, table in figures:
         lines += [f"## {heading}", "", *markdown_table(table), ""]
+    if dropped:
+        lines += ["## Copies left out", "", *(f"- {line}" for line in dropped[:DROPPED_SHOWN])]
+        lines += [f"- and {len(dropped) - DROPPED_SHOWN} more"] * (len(dropped) > DROPPED_SHOWN) + [""]
     return "\n".join(lines).encode()
 
 

@@ -4,6 +4,9 @@ A genuine pair has one identity; where its items are of two units (a word said b
 them. A `random` impostor pair has two identities and two units, a `hard` one is also of one group. Where units come in
 groups (characters of an alphabet) the bounds draw groups first; where each unit has items of every group (a writer's
 names) units are independent, and are drawn alone.
+
+Where pairs themselves are labelled, the genuine pairs are those labelled so, and the others are impostors of their own
+types; a random pair is then one that nobody labelled.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy.typing as npt
 
 from app.core.evidence import GenuineScores, PairScores, Units
 from app.core.scoring import Float32, Metric, similarity_matrix
-from model_export.datasets import LabelledItems
+from model_export.datasets import LabelledItems, LabelledPairs
 from model_export.errors import CommandError
 from model_export.measure import Embedded
 from model_export.recipe import Calibration
@@ -60,11 +63,13 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
         raise CommandError(f"an error rate needs at least two units; there is one {chosen.unit}")
     pairs = _Pairs.of(embedded.rows.vectors[place], unit, metric)
     alike, same = pairs.equal(items.identity[place]), pairs.equal(items.source[place])
+    types, group = {"random": ~alike & pairs.apart}, None
+    if items.pairs is not None:
+        alike, types = pairs.labelled(items.pairs.select(place, len(items)), types["random"])
     if not alike.any():
         raise CommandError("there is no genuine pair: no identity has two items")
-    if within := int((~alike & ~pairs.apart).sum()):
+    if items.pairs is None and (within := int((~alike & ~pairs.apart).sum())):
         print(f"{within} pairs of two identities within one {chosen.unit} are left out: impostors have two units")
-    types, group = {"random": ~alike & pairs.apart}, None
     if chosen.hard is not None and chosen.grouped == "units":
         group = _group_of(unit, items.group[place], chosen.unit)
         types["hard"] = types["random"] & (group[pairs.unit_a] == group[pairs.unit_b])
@@ -117,6 +122,24 @@ class _Pairs:
         """Whether both items of each pair have one value (items,); by small numbers, since pairs are millions."""
         number = np.unique(values, return_inverse=True)[1].astype(np.int32)
         return np.asarray(number[self.first] == number[self.second])
+
+    def labelled(self, known: LabelledPairs, random: Mask) -> tuple[Mask, dict[str, Mask]]:
+        """Which pairs are labelled as matching, and which are impostors of which type.
+
+        A type of the table that is called random stands in place of `random`.
+        """
+        count = int(self.second.max()) + 1
+        low, high = np.minimum(known.a, known.b), np.maximum(known.a, known.b)
+        at = low * (2 * count - low - 1) // 2 + high - low - 1  # the order of triu_indices
+        genuine, unlabelled = np.zeros(len(self.score), np.bool_), np.ones(len(self.score), np.bool_)
+        genuine[at[known.label]] = True
+        unlabelled[at] = False
+        types = {"random": random & unlabelled}
+        for kind in known.words:
+            types[kind] = np.zeros_like(genuine)
+            types[kind][at[~known.label & (known.kind == kind)]] = True
+            types[kind] &= self.apart
+        return genuine, types
 
     def impostor(self, mask: Mask, *, within_groups: bool) -> PairScores:
         return PairScores(self.score[mask], self.unit_a[mask], self.unit_b[mask], within_groups=within_groups)

@@ -1,4 +1,4 @@
-"""Tables of labelled pairs: one's own evidence, read from CSV, TSV or JSON lines, each also as .gz.
+"""Tables of labelled pairs: one's own evidence, read from CSV, TSV or JSON lines, each also as .gz, or Parquet.
 
 Columns: `a`, `b`, `label` (1: they match, 0: they do not), and, if wanted, `impostor` (the type of a pair that does not
 match), `unit_a` and `unit_b` (whose items they are). A cell is the text itself for a model of text; for others the
@@ -11,9 +11,10 @@ others, are one thing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from model_export.pair_rows import Cells, Row, read_rows
 MAX_PAIRS = 100_000
 """Pairs measured of a table; each may be a unit pair, and a draw holds a weight for each of their units."""
 LABELLED = "labelled"
+NO_MATCH = "pairs labelled as not matching"
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
@@ -46,7 +48,8 @@ class Words:
 @dataclass(frozen=True)
 class PairTable:
     """Distinct items, and distinct pairs of them: places in `items`, label, impostor type ("" where the label is 1),
-    units and row number, all (pairs,). `unit_of_item` (items,) is the unit that an item was first seen with.
+    units and row number, all (pairs,). `unit_of_item` (items,) is the unit that an item was first seen with, and
+    `unit_names` what the table calls the units, empty where it does not. Items are in the order of their first rows.
     """
 
     items: Sequence[Item]
@@ -59,6 +62,7 @@ class PairTable:
     row: Integers
     unit_of_item: Integers
     unit_word: str
+    unit_names: tuple[str, ...]
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -76,20 +80,32 @@ class MeasuredPairs:
 
 
 def read_pairs(path: Path, form: str) -> PairTable:
+    """A table that is measured: as join_pairs, of at most MAX_PAIRS pairs. Raises CommandError without both labels."""
+    table = join_pairs(path, form, most=MAX_PAIRS)
+    if not table.label.any() or table.label.all():
+        none = 0 if table.label.any() else 1
+        raise CommandError(f"{path}: pairs of both labels are needed, and none is labelled {none}")
+    return table
+
+
+def join_pairs(
+    path: Path, form: str, columns: Mapping[Any, str] | None = None, *, most: int | None = None
+) -> PairTable:
     """Read and check a table for a model of this form; what is left out is printed in one line.
 
     A pair counts once, however often it is there; pairs of an item with itself, and pairs labelled 0 inside one unit,
-    are left out. Raises CommandError for a table that cannot be read, that contradicts itself, or without both labels.
+    are left out; of more than `most` pairs so many are drawn. Raises CommandError for a table that cannot be read or
+    that contradicts itself.
     """
     cells = Cells(path.parent, form)
-    rows = list(read_rows(path, cells))
+    rows = list(read_rows(path, cells, columns))
     left_out: dict[str, int] = {}
     rows = _distinct(rows, left_out)
     # Units of the whole table: a row that is drawn out still says which items are one thing.
     joined = list(zip(rows, _units(rows, len(cells.items)), strict=True))
-    if len(joined) > MAX_PAIRS:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(joined))[:MAX_PAIRS])
-        left_out["drawn by lot from too many"] = len(joined) - MAX_PAIRS
+    if most is not None and len(joined) > most:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(joined))[:most])
+        left_out["drawn by lot from too many"] = len(joined) - most
         joined = [joined[at] for at in chosen]
     kept = [(row, (one, other)) for row, (one, other) in joined if row.label or one != other]
     left_out["labelled 0 inside one unit"] = len(joined) - len(kept)
@@ -106,11 +122,8 @@ def read_pairs(path: Path, form: str) -> PairTable:
         f"{len(kept)} pairs of {len(used)} items: {label.sum()} match, {(~label).sum()} do not; "
         f"{len(number)} units" + "".join(f"; left out: {count} {why}" for why, count in left_out.items() if count)
     )
-    if not label.any() or label.all():
-        none = 0 if label.any() else 1
-        raise CommandError(f"{path}: pairs of both labels are needed, and none is labelled {none}")
     return PairTable(
-        items=[cells.items[at] for at in used.tolist()],
+        items=cells.items.pick(used.tolist()),
         a=places[:, 0],
         b=places[:, 1],
         label=label,
@@ -120,6 +133,7 @@ def read_pairs(path: Path, form: str) -> PairTable:
         row=np.array([row.number for row, _ in kept], np.int64),
         unit_of_item=unit_of_item,
         unit_word="group of matching items" if rows[0].units is None else "unit of the table",
+        unit_names=() if rows[0].units is None else tuple(map(str, number)),
     )
 
 
@@ -160,9 +174,7 @@ def describe_impostors(table: PairTable, said: Sequence[str]) -> dict[str, str]:
 
     Raises CommandError for a type that the table does not have.
     """
-    words = dict.fromkeys(table.types, "pairs labelled as not matching")
-    if table.types != (LABELLED,):
-        words = {name: f"pairs labelled as not matching, of type {name}" for name in table.types}
+    words = describe_types(table.types)
     for one in said:
         name, equals, text = one.partition("=")
         if not equals and len(table.types) == 1:
@@ -172,6 +184,13 @@ def describe_impostors(table: PairTable, said: Sequence[str]) -> dict[str, str]:
             raise CommandError(f"--impostor: give TYPE=WORDS; the table's types are {have}, not {name!r}")
         words[name] = text.strip()
     return words
+
+
+def describe_types(types: Sequence[str]) -> dict[str, str]:
+    """Impostor type -> what can be said of it without being told more."""
+    if tuple(types) == (LABELLED,):
+        return {LABELLED: NO_MATCH}
+    return {name: f"{NO_MATCH}, of type {name}" for name in types}
 
 
 def _genuine(score: npt.NDArray[np.float32], unit_a: Integers, unit_b: Integers) -> GenuineScores:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from model_export import recipe
 from model_export.datasets import (
     OtherPopulation,
@@ -9,19 +11,26 @@ from model_export.datasets import (
     att_faces,
     ecg_id,
     faces,
+    folders,
     fsdd,
     gait,
     groceries,
     har,
     intents,
+    item_tables,
     keystrokes,
     omniglot,
+    pair_tables,
     signatures,
     signatures_dutch,
     ucr,
     xray,
 )
+from model_export.duplicates import settle_copies
 from model_export.errors import CommandError
+from model_export.recipe.own_data import FolderData, ItemsData, OwnData, PairsData
+from model_export.split_plan import plan_lines
+from model_export.splitting import check_parts, cut
 
 READERS = {
     "omniglot": omniglot,
@@ -40,14 +49,42 @@ READERS = {
 """Reader -> its module, whose `read_splits` takes the set's folder and its section of the recipe."""
 
 
-def read_splits(chosen: recipe.Recipe) -> Splits:
-    """The recipe's data, cut by identity. Raises CommandError where TWINSERVE_DATA does not hold it."""
+def read_splits(chosen: recipe.Recipe, run: Path | None = None) -> Splits:
+    """The recipe's data, cut by identity; one's own without copies across parts, which are listed in the folder `run`.
+
+    The same recipe and data give the same parts, whichever command asks. Raises CommandError where the data is not
+    there, or is not what the reader expects.
+    """
+    if isinstance(chosen.data, OwnData):
+        return _read_own(chosen, chosen.data, run)
     folder, data = recipe.data_folder(chosen), chosen.data
     try:
         splits: Splits = READERS[data.reader].read_splits(folder, data)
     except (KeyError, ValueError) as error:
         raise CommandError(f"{folder}: not what the reader {data.reader!r} expects: {error}") from error
     _check_apart(splits)
+    return splits
+
+
+def _read_own(chosen: recipe.Recipe, data: OwnData, run: Path | None) -> Splits:
+    """One's own data, read, cut and only then looked through for copies; the plan is printed."""
+    kind = chosen.modality.name
+    match data:
+        case FolderData():
+            listing, split_by = folders.read_folder(chosen.beside, data, kind), data.split_by
+        case ItemsData():
+            listing, split_by = item_tables.read_items(chosen.beside, data, kind), data.split_by
+        case PairsData():
+            listing, split_by = pair_tables.read_labelled(chosen.beside, data, kind), data.split_by
+        case _:
+            raise TypeError(f"no reader of {type(data).__name__}")
+    splits = cut(listing, data, split_by)
+    check_parts(splits, listing.origin)
+    splits = settle_copies(splits, chosen.modality, data, run)
+    if splits.dropped:
+        check_parts(splits, f"{listing.origin}, without copies")
+    for line in plan_lines(splits, hard=chosen.calibration.hard is not None):
+        print(line)
     return splits
 
 

@@ -6,6 +6,7 @@ The first two kinds are pytorch-metric-learning's samplers. They draw from the g
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,10 @@ from sklearn.neighbors import NearestNeighbors
 from model_export import recipe
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
+from model_export.linked_batches import linked_batches
+
+MOST_COMBINATIONS = 2000
+"""Combinations of groups that the hierarchical sampler may list; of 500 groups two give 125,000."""
 
 Embed = Callable[[], npt.NDArray[np.float32]]
 """Embeds every training item with the weights of now: float32 (items, d)."""
@@ -54,7 +59,7 @@ def endless_batches(
     size = choice.classes * choice.per_class
     spread = MPerClassSampler(items.identity, choice.per_class, batch_size=size, length_before_new_iter=size * 50)
     all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())
-    few_groups = _few_groups(items, choice) if choice.grouped_share else all_groups
+    few_groups = _few_groups(items, choice, generator) if choice.grouped_share else all_groups
     confused = _confused(items, choice, generator, embed) if choice.remined_share else all_groups
     while True:
         drawn = generator.random()
@@ -105,9 +110,33 @@ def _confused(
     return (draw() for _ in itertools.count())
 
 
-def _few_groups(items: LabelledItems, choice: recipe.Sampler) -> Iterator[list[int]]:
+def _few_groups(
+    items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator
+) -> Iterator[list[int] | npt.NDArray[np.int64]]:
+    if items.pairs is not None:
+        return linked_batches(items, choice, generator)
+    groups = np.unique(items.group)
+    if math.comb(len(groups), choice.groups) > MOST_COMBINATIONS:
+        return _drawn_groups(items, choice, generator)
+    return _all_combinations(items, np.arange(len(items)), choice)
+
+
+def _drawn_groups(
+    items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator
+) -> Iterator[npt.NDArray[np.int64]]:
+    """As all combinations of groups would give, one drawn at a time: the sampler lists them all before each pass."""
+    groups = np.unique(items.group)
+    while True:
+        chosen = generator.choice(groups, choice.groups, replace=False)
+        places = np.flatnonzero(np.isin(items.group, chosen))
+        yield places[next(_all_combinations(items, places, choice))]
+
+
+def _all_combinations(
+    items: LabelledItems, places: npt.NDArray[np.int64], choice: recipe.Sampler
+) -> Iterator[list[int]]:
     grouped = HierarchicalSampler(
-        np.stack([items.identity, items.group], axis=1),
+        np.stack([items.identity, items.group], axis=1)[places],
         batch_size=choice.classes * choice.per_class,
         samples_per_class=choice.per_class,
         batches_per_super_tuple=1,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from app.core.bundle import canonical_json
 from app.core.bundle.manifest import sha256_hex
@@ -40,6 +40,7 @@ from model_export.recipe.encoders import (
 )
 from model_export.recipe.external import External, ExternalType
 from model_export.recipe.fields import describe_fault
+from model_export.recipe.own_data import OwnData, PairsData
 from model_export.recipe.sampling import (
     ArcFaceChoice,
     BatchHardMiner,
@@ -188,6 +189,17 @@ class Recipe(Section):
     compute: Compute = Compute()
     calibration: Calibration
     external: tuple[External, ...] = ()
+    _beside: Path = PrivateAttr(default=Path())
+
+    @property
+    def beside(self) -> Path:
+        """The folder of the recipe file, to which the paths of one's own data are relative."""
+        return self._beside
+
+    def model_post_init(self, context: Any) -> None:
+        """Keep the folder that read_recipe hands in; it is no field, and no part of the recipe's digest."""
+        if isinstance(context, Path):
+            self._beside = context
 
     @model_validator(mode="after")
     def _every_option_counts(self) -> Self:
@@ -218,6 +230,8 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
         yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
     if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
         yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
+    if isinstance(recipe.data, PairsData):
+        yield from _idle_with_pairs(recipe)
     yield from _idle_measures(recipe)
 
 
@@ -233,6 +247,13 @@ def _idle_measures(recipe: Recipe) -> Iterator[str]:
         yield f"external.impostors: {twice[0]!r} is a type of another population; choose another name"
 
 
+def _idle_with_pairs(recipe: Recipe) -> Iterator[str]:
+    if recipe.calibration.hard is not None:
+        yield "calibration.hard: is not for labelled pairs, whose column impostor names their types"
+    if "groups" in recipe.sampler.model_fields_set:
+        yield "sampler.groups: is not for labelled pairs, of whose groups as many are taken as fill a batch"
+
+
 def name_recipe(recipe: Recipe) -> str:
     """What a bundle keeps of the recipe that trained it: the file's name and a digest of what was cut and prepared.
 
@@ -246,7 +267,7 @@ def name_recipe(recipe: Recipe) -> str:
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Raises CommandError with one line that names the file and the field."""
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return Recipe.model_validate(tomllib.loads(path.read_text("utf-8")), context=path.parent)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -256,7 +277,12 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def data_folder(recipe: Recipe) -> Path:
-    """The folder of the recipe's data below TWINSERVE_DATA. Raises CommandError where either is missing."""
+    """The folder of the recipe's data: below TWINSERVE_DATA; for one's own data, that of the recipe file.
+
+    Raises CommandError where it is missing.
+    """
+    if isinstance(recipe.data, OwnData):
+        return recipe.beside
     return set_folder(recipe.data.folder, "data.folder")
 
 

@@ -1,16 +1,32 @@
-"""The `[data]` section of a recipe: which reader, which part of a set, and how it is cut. One class a reader."""
+"""The `[data]` section of a recipe: which reader, which part of a set, and how it is cut. One class a reader.
+
+Those of one's own data are in own_data.py.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from model_export.recipe.own_data import FolderData, ItemsData, PairsData
+from model_export.recipe.section import Section
 
-class Section(BaseModel):
-    """A part of a recipe: frozen, and without fields that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+__all__ = [
+    "DataChoice",
+    "EcgIdData",
+    "FolderData",
+    "FsddData",
+    "GaitData",
+    "HarData",
+    "IntentsData",
+    "ItemsData",
+    "KeystrokesData",
+    "OmniglotData",
+    "PairsData",
+    "Section",
+    "UcrData",
+]
 
 
 class OmniglotData(Section):
@@ -180,6 +196,9 @@ DataChoice = Annotated[
     | SignaturesData
     | GroceriesData
     | XrayData
-    | FacesData,
+    | FacesData
+    | FolderData
+    | ItemsData
+    | PairsData,
     Field(discriminator="reader"),
 ]

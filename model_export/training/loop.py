@@ -60,7 +60,7 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     device = choose_device(recipe.compute)
     mark = None if fresh else _find_run(run, recipe)
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
-        splits = read_splits(recipe)
+        splits = read_splits(recipe, run)
         check_training_items(splits.training)
         if mark is None:
             _begin_folder(recipe_path, recipe, run, splits.training)

@@ -197,6 +197,7 @@ def test_every_measured_recipe_is_readable_says_that_it_is_not_shipped_and_takes
     assert "not shipped" in path.read_text("utf-8").splitlines()[1]
     assert "not for distribution" in chosen.weights_licence
     assert chosen.sampler.classes % chosen.sampler.groups == 0
+    assert not isinstance(chosen.data, recipe_data.ItemsData | recipe_data.PairsData)
     folder = tmp_path / chosen.data.folder
     folder.mkdir()
     write_like(folder, chosen.data)

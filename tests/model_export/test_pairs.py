@@ -184,7 +184,7 @@ def test_a_table_beyond_what_is_measured_is_drawn_from(
         ("a,b,label,unit_a\n1,2,1,x\n", "p.csv", "go together"),
         ("a,b,label,unit_a,unit_b\n1,2,1,x,\n", "p.csv", "neither is empty"),
         ('a,b,label\n"1,2,1\n', "p.csv", "unexpected end of data"),
-        ("a,b,label\n1,2,1\n", "p.parquet", "Parquet is not read yet"),
+        ("a,b,label\n1,2,1\n", "p.parquet", "is no whole Parquet file"),
         ('{"a": "1", "b": "2", "label": 1, "kind": 3}\n', "p.jsonl", "row 1: 'kind' is not known here"),
         ('{"a": "1", "b": "2"}\n', "p.jsonl", "row 1: a line is a JSON object with a, b and label"),
         ('{"a": "1", "b": "2", "label": true}\n', "p.jsonl", "row 1: label is 1"),

@@ -22,6 +22,7 @@ from model_export import graphs
 from model_export.__main__ import main
 from model_export.drawings import draw_character, probe_files
 from model_export.importing.onnx_spec import Graph, Licence, Modality, Pixels, Relation, Spec
+from model_export.probes.pictures import probe_photographs
 from tests.core.modalities.texts import wordpiece
 from tests.model_export.importing.foreign_graphs import (
     FACE_DIMENSION,

@@ -1,0 +1,57 @@
+"""A folder of items: pictures, sounds, .txt or .json files in folders that say what they are.
+
+`levels` names the folders from the outside in: ["identity"], ["group", "identity"], ["unit", "identity"]. A folder of
+one name inside two others is two things, but for split and source, which are the same wherever they stand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from model_export.datasets.item_files import FORM_OF, SUFFIXES, read_item
+from model_export.datasets.listing import Found, Listing, list_items
+from model_export.errors import CommandError
+from model_export.recipe.own_data import FolderData
+
+
+def read_folder(beside: Path, data: FolderData, modality: str) -> Listing:
+    """The items of `data.folder`, in the order of their paths; files that are no items of `modality` are told.
+
+    Raises CommandError for a missing folder, and for a file that does not lie in as many folders as `levels` names.
+    """
+    root = beside / data.folder
+    if not root.is_dir():
+        raise CommandError(f"{root}: no such folder; data.folder is looked for beside the recipe file")
+    return list_items(_find(root, data.levels, modality), str(root))
+
+
+def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
+    unused: Counter[str] = Counter()
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root)
+        if any(part.startswith(".") for part in inside.parts) or path.is_dir():
+            continue
+        if path.suffix.lower() not in SUFFIXES[modality]:
+            unused[path.suffix.lower() or path.name] += 1
+            continue
+        if len(inside.parts) != len(levels) + 1:
+            raise CommandError(
+                f"{path}: lies in {len(inside.parts) - 1} folders below {root}, and data.levels names {len(levels)}"
+            )
+        yield Found(str(inside), partial(read_item, path, FORM_OF[modality]), **_say(inside.parts[:-1], levels))
+    for kind, count in unused.items():
+        print(f"{count} files {kind} are not used: no items of the modality {modality}")
+
+
+def _say(folders: Sequence[str], levels: Sequence[str]) -> dict[str, str]:
+    """What the folders say: group and unit by their own name and that of the folders they stand in."""
+    said = dict(zip(levels, folders, strict=True))
+    around: list[str] = []
+    for level, name in zip(levels, folders, strict=True):
+        if level not in ("split", "source"):
+            around.append(name)
+            said[level] = "/".join(around)
+    return said

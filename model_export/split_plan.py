@@ -1,0 +1,39 @@
+"""The plan of a split in words: what is in each part, and the lowest rate that so many units could show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from model_export.datasets import LabelledItems, Splits
+
+LOWEST = (1e-4, 1e-3, 1e-2, 1e-1)
+
+
+def plan_lines(splits: Splits, *, hard: bool) -> Iterator[str]:
+    """A line a part. `hard`: other identities of one group are measured as impostors of their own."""
+    yield f"{'part':12} {'units':>7} {'identities':>11} {'items':>8}  lowest FMR it could show"
+    for name, items in splits.parts().items():
+        units, identities = (len(np.unique(values)) for values in (items.unit, items.identity))
+        could = "" if name in ("training", "validation") else "; ".join(_could_show(items, hard))
+        yield f"{name:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
+    if splits.test is None:
+        yield "one pool is held out; verification is cross-fitted inside it"
+
+
+def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:
+    """By impostor type: the lowest FMR, 3 / P, among the named ones. Design, section 3."""
+    units = len(np.unique(items.unit))
+    pairs = {"random": units * (units - 1) // 2}
+    if hard:
+        own = np.unique(np.stack([items.group, items.unit], axis=1), axis=0)[:, 0]
+        pairs["hard"] = sum(count * (count - 1) // 2 for count in np.unique(own, return_counts=True)[1].tolist())
+    if items.pairs is not None:
+        for kind in items.pairs.words:
+            chosen = ~items.pairs.label & (items.pairs.kind == kind)
+            ends = np.sort([items.unit[items.pairs.a[chosen]], items.unit[items.pairs.b[chosen]]], axis=0)
+            pairs[kind] = len(np.unique(ends, axis=1).T)
+    for kind, count in pairs.items():
+        lowest = next((f"{rate:.0e}" for rate in LOWEST if count and 3 / count <= rate), "none")
+        yield f"{kind} {lowest} ({count} pairs of units)"
