@@ -8,11 +8,11 @@ from app.core.bundle import Draft, Training
 from app.core.evidence import Calibration, Rate, describe_points
 
 Row = Sequence[str]
+Table = tuple[str, Sequence[Row]]
+"""A heading, and rows of text of which the first is the header."""
 
 
-def write_card(
-    draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[tuple[str, Sequence[Row]]]
-) -> bytes:
+def write_card(draft: Draft, calibration: Calibration | None, protocol: str, figures: Sequence[Table]) -> bytes:
     """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how."""
     relation, training = draft.relation, draft.training
     lines = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ class LabelledItems:
 
     identity, unit, group, source: int64 (items,). `identity` says which items match; `unit` is the independent source
     that is counted (a character, a speaker, a person), often the identity itself; `group` bounds the hard impostors
-    (same alphabet, same domain); `source` tells recordings of one origin apart (a drawer, a day).
+    (same alphabet, same domain); `source` tells recordings of one origin apart (a drawer, a day). `cohorts` are further
+    kinds of units whose figures are tabled apart: kind (sex, age) -> the value of each item (items,), one a unit.
     """
 
     items: list[Item]
@@ -25,6 +27,7 @@ class LabelledItems:
     group: npt.NDArray[np.int64]
     source: npt.NDArray[np.int64]
     group_names: tuple[str, ...]
+    cohorts: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -39,6 +42,7 @@ class LabelledItems:
             self.group[chosen],
             self.source[chosen],
             self.group_names,
+            {kind: values[chosen] for kind, values in self.cohorts.items()},
         )
 
 

@@ -13,7 +13,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OmniglotData(Section):
+class DataSection(Section):
+    """What the recipes of all sets say of their data, beside how it is cut."""
+
+    personal: bool = Field(
+        default=True, description="whether an item is about a person (a face, a voice, a hand); true unless said"
+    )
+    redistributable: bool = Field(
+        default=False, description="whether the licence lets single items be passed on; false unless said"
+    )
+
+
+class OmniglotData(DataSection):
     """Drawings of characters; see model_export/datasets/omniglot.py."""
 
     reader: Literal["omniglot"]
@@ -24,7 +35,7 @@ class OmniglotData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class IntentsData(Section):
+class IntentsData(DataSection):
     """Short questions by intent, from Banking77 and CLINC150; see model_export/datasets/intents.py."""
 
     reader: Literal["intents"]
@@ -43,7 +54,7 @@ class IntentsData(Section):
         return self
 
 
-class FsddData(Section):
+class FsddData(DataSection):
     """Spoken digits; see model_export/datasets/fsdd.py."""
 
     reader: Literal["fsdd"]
@@ -60,7 +71,7 @@ class FsddData(Section):
         return self
 
 
-class EcgIdData(Section):
+class EcgIdData(DataSection):
     """Electrocardiograms of people on one or several days; see model_export/datasets/ecg_id.py."""
 
     reader: Literal["ecg_id"]
@@ -72,7 +83,7 @@ class EcgIdData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class KeystrokesData(Section):
+class KeystrokesData(DataSection):
     """People typing one word; see model_export/datasets/keystrokes.py."""
 
     reader: Literal["keystrokes"]
@@ -83,7 +94,7 @@ class KeystrokesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class GaitData(Section):
+class GaitData(DataSection):
     """People walking with a phone; see model_export/datasets/gait.py."""
 
     reader: Literal["gait"]
@@ -94,7 +105,7 @@ class GaitData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class HarData(Section):
+class HarData(DataSection):
     """Windows of activities; see model_export/datasets/har.py."""
 
     reader: Literal["har"]
@@ -105,7 +116,7 @@ class HarData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class UcrData(Section):
+class UcrData(DataSection):
     """Sets of the UCR and UEA archives; see model_export/datasets/ucr.py."""
 
     reader: Literal["ucr"]
@@ -116,7 +127,7 @@ class UcrData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class SignaturesData(Section):
+class SignaturesData(DataSection):
     """Names signed by many hands in four media; see model_export/datasets/signatures.py."""
 
     reader: Literal["signatures"]
@@ -127,7 +138,7 @@ class SignaturesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class GroceriesData(Section):
+class GroceriesData(DataSection):
     """Photographs of products in a shop; see model_export/datasets/groceries.py."""
 
     reader: Literal["groceries"]
@@ -140,7 +151,7 @@ class GroceriesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class XrayData(Section):
+class XrayData(DataSection):
     """Chest X-rays with a diagnosis; see model_export/datasets/xray.py."""
 
     reader: Literal["xray"]
@@ -150,7 +161,7 @@ class XrayData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class FacesData(Section):
+class FacesData(DataSection):
     """Photographs of people; see model_export/datasets/faces.py."""
 
     reader: Literal["faces"]
