@@ -180,7 +180,7 @@ def _sides(
     chosen, seed = recipe.calibration, recipe.seed
 
     def found(metric_of: Subject, rows: Embedded) -> Retrieval | None:
-        grouped = chosen.hard is not None
+        grouped = sampled.scores.units.group is not None
         return measure_retrieval(rows, metric_of.metric, grouped=grouped, draws=chosen.draws, seed=seed)
 
     sides = [Beside(subject, embedded, sampled, found(subject, embedded))]
