@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
 from model_export.errors import CommandError
+from model_export.floors import FITS, NONE
 
 if TYPE_CHECKING:
     from model_export.importing.declaring import Declared
@@ -96,6 +97,9 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--url", help="a running service instead of a bundle, as http://localhost:8000")
     command.add_argument("--model", metavar="NAME", help="with --url: which of its models")
     add_data(command)
+    command.add_argument(
+        "--floor", choices=(*FITS, NONE), help="comparison without learning beside every figure; by recipe or modality"
+    )
     command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)
 
@@ -197,9 +201,9 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         raise CommandError("give a bundle, or --url with --model")
     subject: Subject = RemoteSubject(chosen.url, chosen.model) if chosen.url else LocalSubject(chosen.bundle)
     if chosen.recipe is None:
-        evaluate_pairs(subject, chosen.pairs, chosen.out)
+        evaluate_pairs(subject, chosen.pairs, chosen.out, chosen.floor)
     else:
-        evaluate_recipe(subject, chosen.recipe, chosen.out)
+        evaluate_recipe(subject, chosen.recipe, chosen.out, chosen.floor)
 
 
 def _import_sentence_encoder(chosen: argparse.Namespace) -> None:

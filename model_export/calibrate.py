@@ -24,6 +24,7 @@ from app.core.evidence import (
     Counts,
     MeasuredWith,
     cross_fit,
+    describe_points,
     disagreements,
     estimate,
     fit_applicability,
@@ -33,10 +34,19 @@ from app.core.evidence import (
 from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
+from model_export.calibration_loss import Loss, broken_losses
 from model_export.card import write_card
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import PAIR_DRAWS, PAIR_SEED, recipe_tables
+from model_export.evaluate import (
+    PAIR_DRAWS,
+    PAIR_SEED,
+    default_point,
+    hardest_shown,
+    judge_ratios,
+    recipe_tables,
+)
+from model_export.figures import Sampled, draw_samples
 from model_export.measure import Embeddings, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
@@ -45,7 +55,7 @@ from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.own_data import OwnData
 from model_export.report import Table, write_report
 from model_export.subjects import LocalSubject
-from model_export.tables import verification_table
+from model_export.tables import loss_table, verification_rows
 
 GUARD_BAND_ITEMS = 300
 OTHER_THREADS = (2, 4)
@@ -116,11 +126,12 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     number = _next_version(subject, models)
     calibration = _measure(study, subject.encoder, sample, number)
     if splits.test is None:
-        tested = scores
+        tested, embedded, items = scores, own, splits.calibration
         calibration, protocol = _cross_fit(study, calibration, scores, splits.test_population)
     else:
-        test = keep_labelled(splits.test, subject.embed(splits.test.items))
-        tested = score_all_pairs(test, subject.metric, chosen, seed=recipe.seed)
+        items = splits.test
+        embedded = keep_labelled(items, subject.embed(items.items))
+        tested = score_all_pairs(embedded, subject.metric, chosen, seed=recipe.seed)
         calibration = verify(
             calibration,
             tested.units,
@@ -131,7 +142,10 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
             draws=study.draws,
         )
         protocol = f"verified on other identities: {splits.test_population}"
-    tables = recipe_tables(subject, tested, splits, recipe)
+    drawn = draw_samples(tested, draws=study.draws, seed=study.seed)
+    losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
+    point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
+    tables = recipe_tables(subject, tested, splits, recipe, embedded=embedded, sampled=drawn, point=point)
     for other, population in zip(recipe.external, others, strict=True):
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
@@ -139,8 +153,17 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     if chosen.demonstration is not None:
         calibration = withdraw_claims(calibration)
         protocol = f"a demonstration: {chosen.demonstration}"
+    hardest = hardest_shown(subject, items, drawn, point) if chosen.report_items else ""
     return _publish(
-        models, subject, calibration, protocol=protocol, tables=tables, measured=tested, dropped=splits.dropped
+        models,
+        subject,
+        calibration,
+        protocol=protocol,
+        tables=tables,
+        measured=drawn,
+        losses=losses,
+        hardest=hardest,
+        dropped=splits.dropped,
     )
 
 
@@ -178,9 +201,10 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
     calibration = _measure(study, subject.encoder, sample, _next_version(subject, models))
     population = f"{study.population}, each part judged at thresholds fitted on the others"
     calibration, protocol = _cross_fit(study, calibration, measured.scores, population)
-    heading = "Verification on the labelled pairs"
-    tables = [verification_table(heading, measured.scores, draws=study.draws, seed=study.seed)]
-    return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=measured.scores)
+    drawn = draw_samples(measured.scores, draws=study.draws, seed=study.seed)
+    losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
+    tables = [("Verification on the labelled pairs", verification_rows(drawn))]
+    return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
 def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Calibration:
@@ -283,12 +307,18 @@ def _publish(
     *,
     protocol: str,
     tables: Sequence[Table],
-    measured: Scores,
+    measured: Sampled,
+    losses: Mapping[str, Loss],
+    hardest: str = "",
     dropped: Sequence[str] = (),
 ) -> Path:
-    """Write the next version. Raises CommandError where the calibration and its verification disagree."""
+    """Write the next version. Raises CommandError where the calibration and its verification disagree, and where the
+    log-likelihood ratio loses more than is promised, unless nothing is claimed anyway.
+    """
     if broken := disagreements(calibration):
         raise CommandError(f"calibration and verification disagree, so nothing is published: {'; '.join(broken)}")
+    if calibration.supported and (lines := broken_losses(losses)):
+        raise CommandError(f"the log-likelihood ratio is not what is promised, so nothing is published: {lines[0]}")
     bundle = subject.encoder.bundle
     draft = bundle.manifest.draft(
         version=_next_version(subject, models), status="released" if calibration.supported else "demonstration"
@@ -297,9 +327,11 @@ def _publish(
         print(
             "nothing is claimed, since units are too few or no sample: a demonstration, whose verdicts are undetermined"
         )
-    report = write_report(f"{draft.name}@{draft.version}", tables, calibration, measured)
+    told = [*tables, loss_table(losses)]
+    points = describe_points(calibration)
+    report = write_report(f"{draft.name}@{draft.version}", told, points, measured, losses=losses, hardest=hardest)
     documents = {
-        "MODEL_CARD.md": write_card(draft, calibration, protocol, tables, dropped),
+        "MODEL_CARD.md": write_card(draft, calibration, protocol, told, dropped),
         **{f"report/{name}": data for name, data in report.items()},
     }
     sealed = seal(

@@ -8,6 +8,8 @@ from app.core.bundle import Draft, Training
 from app.core.evidence import Calibration, Rate, describe_points
 
 Row = Sequence[str]
+Table = tuple[str, Sequence[Row]]
+"""A heading, and rows of text of which the first is the header."""
 DROPPED_SHOWN = 100
 
 
@@ -15,7 +17,7 @@ def write_card(
     draft: Draft,
     calibration: Calibration | None,
     protocol: str,
-    figures: Sequence[tuple[str, Sequence[Row]]],
+    figures: Sequence[Table],
     dropped: Sequence[str] = (),
 ) -> bytes:
     """Markdown as UTF-8. `figures` are headed tables, first row = header; `protocol` says who was measured, and how.

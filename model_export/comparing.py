@@ -11,7 +11,7 @@ types; a random pair is then one that nobody labelled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +38,8 @@ class Scores:
     """All comparisons of a population: genuine pairs, and impostor pairs by type, with their units.
 
     `kinds` are parts of the genuine pairs that are tabled apart (same_day, other_day). `hardest` are rows of a table,
-    the highest impostor and the lowest genuine scores: numbers only, never an item.
+    the highest impostor and the lowest genuine scores: numbers only, never an item. `unit_ids` (units,) are the
+    reader's numbers of the units, where it has any.
     """
 
     units: Units
@@ -46,22 +47,33 @@ class Scores:
     impostors: Mapping[str, PairScores]
     kinds: Mapping[str, GenuineScores] = field(default_factory=dict)
     hardest: Sequence[Mapping[str, str]] = ()
+    unit_ids: Places | None = None
 
 
-def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, seed: int) -> Scores:
-    """Compare every item with every other, as the recipe's `calibration` says; what is left out is printed.
+def score_all_pairs(
+    embedded: Embedded,
+    metric: Metric,
+    chosen: Calibration,
+    *,
+    seed: int,
+    others: Float32 | None = None,
+    tell: Callable[[str], None] = print,
+) -> Scores:
+    """Compare every item with every other, as the recipe's `calibration` says; what is left out is told.
 
     Beyond MAX_ITEMS items, some of each identity are drawn; beyond MAX_UNIT_PAIRS, some unit pairs. Groups enter the
-    draws of the bounds only where hard impostors are measured. Raises CommandError where there is no pair of a kind
-    that the recipe asks for.
+    draws of the bounds only where hard impostors are measured. `others`: vectors of the same items changed somehow;
+    then the first item of each pair is as it was, the second one changed. Raises CommandError where there is no pair
+    of a kind that the recipe asks for.
     """
-    place = _affordable(embedded.items, seed)
+    place = _affordable(embedded.items, seed, tell)
     items, numbers = embedded.items, embedded.places[place]
-    unit = np.unique(items.unit[place], return_inverse=True)[1]
-    count = int(unit.max()) + 1
+    ids, unit = np.unique(items.unit[place], return_inverse=True)
+    count = len(ids)
     if count < 2:
         raise CommandError(f"an error rate needs at least two units; there is one {chosen.unit}")
-    pairs = _Pairs.of(embedded.rows.vectors[place], unit, metric)
+    vectors = embedded.rows.vectors
+    pairs = _Pairs.of(vectors[place], (vectors if others is None else others)[place], unit, metric)
     alike, same = pairs.equal(items.identity[place]), pairs.equal(items.source[place])
     types, group = {"random": ~alike & pairs.apart}, None
     if items.pairs is not None:
@@ -69,14 +81,14 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
     if not alike.any():
         raise CommandError("there is no genuine pair: no identity has two items")
     if items.pairs is None and (within := int((~alike & ~pairs.apart).sum())):
-        print(f"{within} pairs of two identities within one {chosen.unit} are left out: impostors have two units")
+        tell(f"{within} pairs of two identities within one {chosen.unit} are left out: impostors have two units")
     if chosen.hard is not None and chosen.grouped == "units":
         group = _group_of(unit, items.group[place], chosen.unit)
         types["hard"] = types["random"] & (group[pairs.unit_a] == group[pairs.unit_b])
     elif chosen.hard is not None:
         types["hard"] = types["random"] & pairs.equal(_several(items.group[place]))
     for name, mask in types.items():
-        types[name] = _affordable_pairs(mask, pairs, count, name, seed)
+        types[name] = _affordable_pairs(mask, pairs, count, name, seed=seed, tell=tell)
         if not mask.any():
             raise CommandError(f"there is no impostor pair of type {name}")
     kinds = {}
@@ -84,7 +96,7 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
         if kind is not None and mask.any():
             kinds[kind] = pairs.genuine(mask)
         elif kind is not None:
-            print(f"there is no genuine pair of kind {kind}, so that it is not tabled")
+            tell(f"there is no genuine pair of kind {kind}, so that it is not tabled")
     return Scores(
         Units(count, group),
         pairs.genuine(alike),
@@ -94,6 +106,7 @@ def score_all_pairs(embedded: Embedded, metric: Metric, chosen: Calibration, *, 
         },
         kinds,
         [row for kind, mask in {"genuine": alike, **types}.items() for row in pairs.hardest(kind, mask, numbers)],
+        ids,
     )
 
 
@@ -108,9 +121,9 @@ class _Pairs:
     unit_b: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, vectors: Float32, unit: Places, metric: Metric) -> _Pairs:
+    def of(cls, vectors: Float32, others: Float32, unit: Places, metric: Metric) -> _Pairs:
         first, second = (side.astype(np.int32) for side in np.triu_indices(len(vectors), k=1))
-        score = similarity_matrix(vectors, vectors, metric)[first, second]
+        score = similarity_matrix(vectors, others, metric)[first, second]
         return cls(first, second, score, unit[first].astype(np.int32), unit[second].astype(np.int32))
 
     @property
@@ -191,7 +204,7 @@ def _several(group: Places) -> Places:
     return group
 
 
-def _affordable(items: LabelledItems, seed: int) -> Places:
+def _affordable(items: LabelledItems, seed: int, tell: Callable[[str], None]) -> Places:
     """Places of the items that are compared: all, or at most so many of each identity and unit, or of some units."""
     count = len(items)
     if count <= MAX_ITEMS:
@@ -210,11 +223,13 @@ def _affordable(items: LabelledItems, seed: int) -> Places:
         rank = np.random.default_rng(seed).permutation(len(names))
         sizes = np.bincount(rank[unit])
         kept = kept[rank[unit] < max(2, int(np.searchsorted(np.cumsum(sizes), MAX_ITEMS, side="right")))]
-    print(f"{len(kept)} of {count} items are compared: at most {most} of each identity and unit, drawn by the seed")
+    tell(f"{len(kept)} of {count} items are compared: at most {most} of each identity and unit, drawn by the seed")
     return np.sort(kept)
 
 
-def _affordable_pairs(mask: Mask, pairs: _Pairs, units: int, name: str, seed: int) -> Mask:
+def _affordable_pairs(
+    mask: Mask, pairs: _Pairs, units: int, name: str, *, seed: int, tell: Callable[[str], None]
+) -> Mask:
     """The pairs of a type that are compared: all, or those of a share of the unit pairs."""
     if units * (units - 1) // 2 <= MAX_UNIT_PAIRS:
         return mask
@@ -226,5 +241,5 @@ def _affordable_pairs(mask: Mask, pairs: _Pairs, units: int, name: str, seed: in
         return mask
     seen[...] = False
     seen.reshape(-1)[np.random.default_rng(seed).permutation(compared)[:MAX_UNIT_PAIRS]] = True
-    print(f"{MAX_UNIT_PAIRS} of {len(compared)} unit pairs of type {name} are compared, drawn by the seed")
+    tell(f"{MAX_UNIT_PAIRS} of {len(compared)} unit pairs of type {name} are compared, drawn by the seed")
     return np.asarray(mask & seen[low, high])

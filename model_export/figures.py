@@ -1,4 +1,4 @@
-"""The field's figures from scores, with bounds from a bootstrap by unit: ROC AUC, EER, FNMR at an FMR.
+"""The field's figures from scores, with bounds from a bootstrap by unit: ROC AUC, EER, FNMR at an FMR, means by unit.
 
 `FNMR at FMR = x` is a point estimate with an interval; an operating point `fmr_x` is a claim by upper bound. The two
 are never mixed in a table.
@@ -11,17 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
-from app.core.evidence import Rate
-from app.core.evidence.binning import bin_scores, choose_knots
+from app.core.evidence import Rate, Units
+from app.core.evidence.binning import Binned, bin_scores, choose_knots
 from app.core.evidence.bounds import bound_figure
-from app.core.evidence.resampling import Resampled, draw_weights, resample
+from app.core.evidence.resampling import Draws, Resampled, draw_weights, resample
 from model_export.comparing import Scores
 from model_export.errors import CommandError
 
+Float64 = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.float64]
 
-FMRS = (1e-1, 1e-2, 1e-3)
+FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
+KNOTS = 400
 FEWEST_UNITS = 6
 ALL = "all"
 """The kind of genuine pairs that holds every one."""
@@ -41,39 +44,100 @@ class TypeFigures:
     fnmr_at: Mapping[float, Rate | None]
 
 
-def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
-    """(kind of genuine pairs, impostor type) -> figures; every unit pair and every unit weighs the same.
+@dataclass(frozen=True)
+class Sampled:
+    """Scores by bin, and their draws: computed once for every figure of the same comparisons.
 
-    All genuine pairs come first, as kind `all`, then the kinds that the scores tell apart. Raises CommandError for too
-    few units.
+    Each sample is (scores by bin, their resampling); `kinds` of genuine pairs, the first being ALL.
     """
+
+    scores: Scores
+    weights: Draws
+    kinds: Mapping[str, tuple[Binned, Resampled]]
+    impostors: Mapping[str, tuple[Binned, Resampled]]
+
+
+def draw_samples(scores: Scores, *, draws: int, seed: int) -> Sampled:
+    """Bin and resample; every unit pair and every unit weighs the same. Raises CommandError for too few units."""
     try:
-        return _compute(scores, draws, seed)
+        knots = choose_knots(scores.genuine, scores.impostors, KNOTS)
+        weights = draw_weights(scores.units, draws, seed)
+        impostors = {}
+        for name, pairs in scores.impostors.items():
+            binned = bin_scores(pairs, knots)
+            impostors[name] = binned, resample(binned, weights, within_groups=pairs.within_groups)
+        kinds = {}
+        for kind, own in {ALL: scores.genuine, **scores.kinds}.items():
+            binned = bin_scores(own, knots)
+            kinds[kind] = binned, resample(binned, weights)
     except ValueError as error:
         raise CommandError(f"these comparisons give no figures: {error}") from error
+    return Sampled(scores, weights, kinds, impostors)
 
 
-def _compute(scores: Scores, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
-    knots = choose_knots(scores.genuine, scores.impostors, 400)
-    weights = draw_weights(scores.units, draws, seed)
-    impostors = {
-        name: resample(bin_scores(pairs, knots), weights, within_groups=pairs.within_groups)
-        for name, pairs in scores.impostors.items()
+def compute_figures(scores: Scores, *, draws: int, seed: int) -> dict[tuple[str, str], TypeFigures]:
+    """`figures_of` of scores that nothing else is asked of."""
+    return figures_of(draw_samples(scores, draws=draws, seed=seed))
+
+
+def figures_of(sampled: Sampled) -> dict[tuple[str, str], TypeFigures]:
+    """(kind of genuine pairs, impostor type) -> figures. All genuine pairs come first, as kind `all`, then the kinds
+    that the scores tell apart.
+    """
+    return {
+        (kind, name): TypeFigures(
+            genuine_units=genuine.rows,
+            unit_pairs=impostor.rows,
+            auc=_bounded(auc, genuine, impostor),
+            eer=_bounded(_eer, genuine, impostor),
+            fnmr_at={
+                fmr: _bounded(fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
+            },
+        )
+        for kind, (_, genuine) in sampled.kinds.items()
+        for name, (_, impostor) in sampled.impostors.items()
     }
-    figures = {}
-    for kind, own in {ALL: scores.genuine, **scores.kinds}.items():
-        genuine = resample(bin_scores(own, knots), weights)
-        for name, impostor in impostors.items():
-            figures[kind, name] = TypeFigures(
-                genuine_units=genuine.rows,
-                unit_pairs=impostor.rows,
-                auc=_bounded(auc, genuine, impostor),
-                eer=_bounded(_eer, genuine, impostor),
-                fnmr_at={
-                    fmr: _bounded(fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
-                },
-            )
-    return figures
+
+
+def headline_of(sampled: Sampled, impostor: str) -> tuple[Rate, Rate]:
+    """AUC and EER of all genuine pairs against one impostor type, where nothing else is asked."""
+    genuine, others = sampled.kinds[ALL][1], sampled.impostors[impostor][1]
+    return _bounded(auc, genuine, others), _bounded(_eer, genuine, others)
+
+
+def bound_mean(by_unit: Float64, units: Units, *, draws: int, seed: int) -> Rate:
+    """The mean of a share 0..1 over units, each weighing the same, with bounds from the same draws of units.
+
+    by_unit (units,), NaN where a unit has none. As everywhere, fewer than FEWEST_UNITS units (groups) bound nothing.
+    """
+    has = ~np.isnan(by_unit)
+    value = float(by_unit[has].mean())
+    clusters = int(has.sum()) if units.group is None else len(np.unique(units.group[has]))
+    if clusters < FEWEST_UNITS:
+        return Rate(value=value, low=0.0, high=1.0)
+    weights = draw_weights(units, draws, seed).weights[:, has].astype(np.float64)
+    weights = weights[weights.any(axis=1)]
+    drawn = weights @ by_unit[has] / weights.sum(axis=1)
+    low, high = bound_figure(value, drawn, int(has.sum()), clusters)
+    return Rate(value=value, low=low, high=high)
+
+
+def pair_draws(genuine: Resampled, impostor: Resampled) -> tuple[Bins, Bins]:
+    """The draws that gave both sides some weight, draw by draw: two (draws, bins)."""
+    kept = genuine.drawn & impostor.drawn
+    return genuine.draws[kept[genuine.drawn]], impostor.draws[kept[impostor.drawn]]
+
+
+def bound_cost(value: float, drawn: Float64, clusters: int) -> tuple[float, float]:
+    """Low and high of a cost from 0 up (Cllr), from its draws: the percentiles, widened as app.core.evidence.bounds
+    widens a small rate, by Student's t on the log. Nothing from fewer than FEWEST_UNITS units.
+    """
+    if clusters < FEWEST_UNITS:
+        return 0.0, float("inf")
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    error = float(drawn.std()) * np.sqrt(clusters / (clusters - 1))
+    factor = np.exp(min(student.ppf(0.975, clusters - 1) * error / value, 700.0)) if value > 0 else 1.0
+    return max(0.0, min(float(low), value / factor)), max(float(high), value * factor)
 
 
 def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor: Resampled) -> Rate:
@@ -84,8 +148,7 @@ def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor:
     (value,) = figure(genuine.point[np.newaxis], impostor.point[np.newaxis])
     if min(genuine.clusters, impostor.clusters) < FEWEST_UNITS:
         return Rate(value=float(value), low=0.0, high=1.0)
-    kept = genuine.drawn & impostor.drawn  # draws that gave either side no weight say nothing
-    drawn = figure(genuine.draws[kept[genuine.drawn]], impostor.draws[kept[impostor.drawn]])
+    drawn = figure(*pair_draws(genuine, impostor))  # draws that gave either side no weight say nothing
     rows, clusters = min(genuine.rows, impostor.rows), min(genuine.clusters, impostor.clusters)
     low, high = bound_figure(float(value), drawn, rows, clusters)
     return Rate(value=float(value), low=low, high=high)

@@ -80,15 +80,20 @@ class Embedded:
     rows: Embeddings
 
 
-def keep_labelled(items: LabelledItems, rows: Embeddings) -> Embedded:
-    """The items that were embedded, beside their rows; what was refused is said in one line."""
-    for code, share in rows.failure_to_acquire.items():
+def keep_labelled(items: LabelledItems, rows: Embeddings, *, tell: bool = True) -> Embedded:
+    """The items that were embedded, beside their rows; what was refused is said in one line, if it is to be told."""
+    for code, share in rows.failure_to_acquire.items() if tell else ():
         print(f"{share:.2%} of the items are refused: {code}")
     return Embedded(items.select(rows.kept), np.flatnonzero(rows.kept), rows)
 
 
 def guard_band(encoders: Sequence[Encoder], items: Sequence[Item], metric: Metric, floor: float) -> float:
-    """max(floor, 4 x the largest score difference over encoders (threads, providers) and batch sizes).
+    """max(floor, 4 x the largest score difference over encoders (threads, providers) and batch sizes)."""
+    return max(floor, 4.0 * largest_difference(encoders, items, metric))
+
+
+def largest_difference(encoders: Sequence[Encoder], items: Sequence[Item], metric: Metric) -> float:
+    """The most that a score of two items differs between encoders (threads, providers) and batch sizes.
 
     `items`: a few hundred are enough; all are compared with all, each with its windows pooled as in a verdict, embedded
     alone and in batches of every size that is ever run.
@@ -99,7 +104,7 @@ def guard_band(encoders: Sequence[Encoder], items: Sequence[Item], metric: Metri
         for size in LADDER:
             rows = encoder.embed_prepared(prepared, largest=size)
             seen.append(similarity_matrix(rows, rows, metric))
-    return max(floor, 4.0 * float((np.max(seen, axis=0) - np.min(seen, axis=0)).max()))
+    return float((np.max(seen, axis=0) - np.min(seen, axis=0)).max())
 
 
 def sample_for_band(rows: Embeddings, most: int, seed: int) -> npt.NDArray[np.int64]:

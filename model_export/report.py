@@ -1,95 +1,70 @@
-"""Drawings of the evidence: DET curve with operating points, score histogram, and one report.html that stands alone."""
+"""report.html, which stands alone: tables, drawings and, where they may be shown, the hardest pairs themselves."""
 
 from __future__ import annotations
 
 import base64
 import html
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 
-import matplotlib
+from model_export.calibration_loss import Loss
+from model_export.card import Table
+from model_export.figures import Sampled
+from model_export.pictures import Points, draw_det, draw_histogram, draw_reliability, draw_robustness
+from model_export.robustness.measuring import Worn
 
-matplotlib.use("Agg")
+__all__ = ["Table", "write_report"]
 
-import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
-from app.core.evidence import Calibration, GenuineScores, PairScores, fnmr_at
-from app.core.evidence.binning import histogram
-from model_export.comparing import Scores
-
-Table = tuple[str, Sequence[Sequence[str]]]
+WORDS = {
+    "det.png": "Errors of both kinds as the threshold moves. Circles are the bundle's operating points where they "
+    "lie on these comparisons, the square is its default; shading is the bounds of the false match rate.",
+    "histogram.png": "Scores of matching pairs and of impostors, every unit (pair) weighing the same.",
+    "reliability.png": "Are the posteriors true? On the diagonal they are; above it the ratio is too careful, below it "
+    "too sure. Bars are 95 % bounds, numbers the pairs of the bin.",
+    "robustness.png": "Equal error rate as one side of every pair is worn, mildest first; dotted the share of items "
+    "that the service refuses.",
+}
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;display:block;overflow-x:auto}"
+    "td,th{border:1px solid #bbb;padding:.3rem .6rem;text-align:left}img{max-width:100%}"
+    ".pairs{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;border:1px solid #ddd;padding:.5rem;max-width:32rem}"
+    ".pair{display:flex;gap:.5rem;align-items:center}figcaption{font-size:.8rem}"
+    "svg{background:#f6f6f6}polyline{fill:none;stroke:#356;stroke-width:1}"
+)
 
 
 def write_report(
-    title: str, tables: Sequence[Table], calibration: Calibration | None, test: Scores
+    title: str,
+    tables: Sequence[Table],
+    points: Points,
+    measured: Sampled,
+    *,
+    losses: Mapping[str, Loss] | None = None,
+    curves: Mapping[str, Sequence[Worn]] | None = None,
+    hardest: str = "",
 ) -> dict[str, bytes]:
-    """The files of a report: pictures as PNG, and report.html that holds them and the tables. File name -> bytes."""
-    pictures = {"histogram.png": draw_histogram(calibration, test)}
-    if calibration is not None:
-        pictures["det.png"] = draw_det(calibration)
-    return {"report.html": _write_html(title, tables, pictures), **pictures}
+    """The files of a report: pictures as PNG, and report.html that holds them and the tables. File name -> bytes.
+
+    points: the operating points; losses: of the ratios, by impostor type; curves: robustness by subject; hardest: HTML
+    of the hardest pairs (see showing), empty where items are not to be shown.
+    """
+    pictures = {"det.png": draw_det(measured, points), "histogram.png": draw_histogram(measured.scores, points)}
+    if losses and any(one.reliability is not None for one in losses.values()):
+        pictures["reliability.png"] = draw_reliability(losses)
+    if curves and any(curves.values()):
+        pictures["robustness.png"] = draw_robustness(curves)
+    return {"report.html": _write_html(title, tables, pictures, hardest), **pictures}
 
 
-def draw_det(calibration: Calibration) -> bytes:
-    """Detection error trade-off (Martin et al. 1997) with operating points, FMR bounds shaded, as PNG bytes."""
-    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
-    fnmr_curve = calibration.fnmr_curve()
-    for curve in calibration.impostor_curves:
-        if fnmr_curve is None or calibration.impostor(curve.impostor).external:
-            continue  # genuine scores of one population say nothing beside impostors of another
-        fnmr = [fnmr_at(fnmr_curve, threshold).value for threshold in curve.thresholds]
-        (line,) = axes.plot(curve.value, fnmr, label=f"{curve.impostor} impostors")
-        axes.fill_betweenx(fnmr, curve.low, curve.high, color=line.get_color(), alpha=0.15)
-        for point in calibration.operating_points:
-            if point.impostor == curve.impostor and point.fnmr is not None:
-                at = (point.fmr.value, point.fnmr.value)
-                axes.plot(*at, "o", color=line.get_color())
-                axes.annotate(point.name, at, fontsize=7, xytext=(4, 4), textcoords="offset points")
-    axes.set(xscale="log", yscale="log", xlim=(1e-5, 1), ylim=(1e-4, 1), title="Calibration")
-    axes.set(xlabel="false match rate (FMR)", ylabel="false non-match rate (FNMR)")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    return _png(figure)
-
-
-def draw_histogram(calibration: Calibration | None, test: Scores) -> bytes:
-    """Shares of genuine and impostor scores of what was measured, with the default threshold, as PNG bytes."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    shown: dict[str, GenuineScores | PairScores] = {"genuine": test.genuine, **test.impostors}
-    # a little wider than the scores, so that none falls outside, and neither end is the other where all are equal
-    low, high = (float(end([end(one.score) for one in shown.values()])) for end in (np.min, np.max))
-    edges = np.linspace(low - 1e-3, high + 1e-3, 60)
-    for name, scores in shown.items():
-        axes.stairs(histogram(scores, edges.tolist()), edges, label=name, fill=True, alpha=0.45)
-    if calibration is not None and calibration.supported:
-        impostor = calibration.default_impostor
-        name = calibration.defaults[impostor]
-        for point in calibration.operating_points:
-            if (point.name, point.impostor) == (name, impostor):
-                axes.axvline(point.threshold, color="black", linestyle="--", label=f"default: {name}, {impostor}")
-    axes.set(xlabel="similarity", ylabel="share of comparisons", title="Scores")
-    axes.legend()
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return file.getvalue()
-
-
-def _write_html(title: str, tables: Sequence[Table], pictures: Mapping[str, bytes]) -> bytes:
-    """One page with every table (first row = header) and picture inside it."""
+def _write_html(title: str, tables: Sequence[Table], pictures: Mapping[str, bytes], hardest: str) -> bytes:
+    """One page with every picture and table (first row = header) inside it."""
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         f"<title>{html.escape(title)}</title>",
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}",
-        "table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.3rem .6rem;text-align:left}",
-        "img{max-width:100%}</style>",
+        f"<style>{STYLE}</style>",
         f"<h1>{html.escape(title)}</h1>",
+        "<p>A rate is <code>value [low, high]</code>: bounds of 95 % from a bootstrap by unit. docs/evaluating.md says "
+        "what each figure means.</p>",
     ]
     for heading, table in tables:
         rows = [
@@ -100,4 +75,7 @@ def _write_html(title: str, tables: Sequence[Table], pictures: Mapping[str, byte
     for name, picture in pictures.items():
         encoded = base64.b64encode(picture).decode()
         parts.append(f"<p><img alt='{html.escape(name)}' src='data:image/png;base64,{encoded}'></p>")
+        parts.append(f"<p>{html.escape(WORDS[name])}</p>")
+    if hardest:
+        parts += ["<h2>Hardest pairs</h2>", hardest]
     return "\n".join([*parts, "</html>", ""]).encode()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 
-from app.core.bundle import Bundle, read_bundle
+from app.core.bundle import Bundle, ModalityChoice, read_bundle
 from app.core.evidence import Calibration, describe_points
 from app.core.modalities.base import Item
 from app.core.scoring import Metric
@@ -27,10 +27,23 @@ ITEM_ERRORS = frozenset({"unusable_input", "invalid_request", "too_large", "unsu
 """Codes that are about an item, where a pointer names it; any other fails the evaluation."""
 
 
+class Preparation(Protocol):
+    """How items are prepared, as recipes and manifests name it."""
+
+    @property
+    def name(self) -> str:
+        """The modality."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What the modality's `create` takes."""
+
+
 class Subject(Protocol):
     """Something that embeds items and says at which thresholds it decides."""
 
     key: str
+    preparation: Preparation
     form: str
     metric: Metric
     points: Sequence[Mapping[str, Any]]
@@ -47,6 +60,7 @@ class LocalSubject:
         bundle: Bundle = read_bundle(folder)
         self.encoder = Encoder(bundle, device="cpu", threads=1)
         self.key, self.form = bundle.key, self.encoder.modality.form
+        self.preparation: Preparation = bundle.manifest.modality
         self.metric: Metric = bundle.manifest.embedding.metric
         self.calibration: Calibration | None = bundle.calibration
         self.points: Sequence[Mapping[str, Any]] = ()
@@ -75,6 +89,7 @@ class RemoteSubject:
         self._model = f"{told['name']}@{told['version']}"
         self.key: str = self._model
         self.form: str = told["item_form"]
+        self.preparation: Preparation = ModalityChoice(**told["modality"])
         self.metric: Metric = told["embedding"]["metric"]
         self.points: Sequence[Mapping[str, Any]] = told["operating_points"]
         self._fingerprint = told["fingerprint"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,8 @@ class LabelledItems:
     (same alphabet, same domain); `source` tells recordings of one origin apart (a drawer, a day).
 
     `names` are what a message calls the items by (a file, a row); empty where a reader has none. `pairs`, where
-    comparisons themselves are labelled, are those that are measured in place of all.
+    comparisons themselves are labelled, are those that are measured in place of all. `cohorts` are further kinds of
+    units whose figures are tabled apart: kind (sex, age) -> the value of each item (items,), one a unit.
     """
 
     items: Sequence[Item]
@@ -57,6 +58,7 @@ class LabelledItems:
     group_names: tuple[str, ...]
     names: tuple[str, ...] = ()
     pairs: LabelledPairs | None = None
+    cohorts: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -78,6 +80,7 @@ class LabelledItems:
             self.group_names,
             tuple(self.names[i] for i in places) if self.names else (),
             self.pairs and self.pairs.select(chosen, len(self)),
+            {kind: values[chosen] for kind, values in self.cohorts.items()},
         )
 
 

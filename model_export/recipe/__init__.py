@@ -16,6 +16,8 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from app.core.bundle import canonical_json
 from app.core.bundle.manifest import sha256_hex
 from model_export.errors import CommandError
+from model_export.floors import FITS
+from model_export.floors import NONE as NO_FLOOR
 from model_export.recipe.augmentation import (
     AugmentationChoice,
     NoAugmentation,
@@ -117,6 +119,10 @@ __all__ = [
 ]
 
 
+MARKS = {"personal", "redistributable"}
+"""What a recipe says of its data that changes neither the cut nor the preparation."""
+
+
 class Relation(Section):
     """What a match means in words."""
 
@@ -162,6 +168,14 @@ class Calibration(Section):
     demonstration: str | None = Field(
         default=None,
         description="why these figures can be no evidence, in words: no rate is claimed, whatever they are",
+    )
+    floor: str | None = Field(
+        default=None,
+        description="comparison without learning that stands beside every figure (see model_export/floors); none: no "
+        "floor; unset: the plain one of the modality",
+    )
+    report_items: bool = Field(
+        default=False, description="the bundle's report shows its hardest pairs; only where the data may be passed on"
     )
 
 
@@ -245,6 +259,19 @@ def _idle_measures(recipe: Recipe) -> Iterator[str]:
     names = ["random", "hard", *(one.type for other in recipe.external for one in other.impostors)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield f"external.impostors: {twice[0]!r} is a type of another population; choose another name"
+    yield from _idle_reporting(recipe)
+
+
+def _idle_reporting(recipe: Recipe) -> Iterator[str]:
+    """The same of what is said of figures and reports."""
+    kind, floor = recipe.modality.name, recipe.calibration.floor
+    if floor not in (None, NO_FLOOR) and kind not in FITS.get(floor, ()):
+        fitting = ", ".join(name for name, kinds in FITS.items() if kind in kinds)
+        yield f"calibration.floor: {floor} is not for the modality {kind}; there are {fitting} and none"
+    if recipe.calibration.report_items and (recipe.data.personal or not recipe.data.redistributable):
+        yield (
+            "calibration.report_items: items are shown only where data.personal is false and data.redistributable true"
+        )
 
 
 def _idle_with_pairs(recipe: Recipe) -> Iterator[str]:
@@ -260,7 +287,7 @@ def name_recipe(recipe: Recipe) -> str:
     A recipe of the same name that cuts the data otherwise would measure people who trained.
     """
     parts = {"data": recipe.data, "modality": recipe.modality, "tokenizer": recipe.tokenizer}
-    content = {name: part and part.model_dump(mode="json") for name, part in parts.items()}
+    content = {name: part and part.model_dump(mode="json", exclude=MARKS) for name, part in parts.items()}
     return f"{recipe.name}.toml#{sha256_hex(canonical_json(content))[:16]}"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from model_export.recipe.own_data import FolderData, ItemsData, PairsData
-from model_export.recipe.section import Section
+from model_export.recipe.section import DataSection, Section
 
 __all__ = [
     "DataChoice",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class OmniglotData(Section):
+class OmniglotData(DataSection):
     """Drawings of characters; see model_export/datasets/omniglot.py."""
 
     reader: Literal["omniglot"]
@@ -40,7 +40,7 @@ class OmniglotData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class IntentsData(Section):
+class IntentsData(DataSection):
     """Short questions by intent, from Banking77 and CLINC150; see model_export/datasets/intents.py."""
 
     reader: Literal["intents"]
@@ -59,7 +59,7 @@ class IntentsData(Section):
         return self
 
 
-class FsddData(Section):
+class FsddData(DataSection):
     """Spoken digits; see model_export/datasets/fsdd.py."""
 
     reader: Literal["fsdd"]
@@ -76,7 +76,7 @@ class FsddData(Section):
         return self
 
 
-class EcgIdData(Section):
+class EcgIdData(DataSection):
     """Electrocardiograms of people on one or several days; see model_export/datasets/ecg_id.py."""
 
     reader: Literal["ecg_id"]
@@ -88,7 +88,7 @@ class EcgIdData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class KeystrokesData(Section):
+class KeystrokesData(DataSection):
     """People typing one word; see model_export/datasets/keystrokes.py."""
 
     reader: Literal["keystrokes"]
@@ -99,7 +99,7 @@ class KeystrokesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class GaitData(Section):
+class GaitData(DataSection):
     """People walking with a phone; see model_export/datasets/gait.py."""
 
     reader: Literal["gait"]
@@ -110,7 +110,7 @@ class GaitData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class HarData(Section):
+class HarData(DataSection):
     """Windows of activities; see model_export/datasets/har.py."""
 
     reader: Literal["har"]
@@ -121,7 +121,7 @@ class HarData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class UcrData(Section):
+class UcrData(DataSection):
     """Sets of the UCR and UEA archives; see model_export/datasets/ucr.py."""
 
     reader: Literal["ucr"]
@@ -132,7 +132,7 @@ class UcrData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class SignaturesData(Section):
+class SignaturesData(DataSection):
     """Names signed by many hands in four media; see model_export/datasets/signatures.py."""
 
     reader: Literal["signatures"]
@@ -143,7 +143,7 @@ class SignaturesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class GroceriesData(Section):
+class GroceriesData(DataSection):
     """Photographs of products in a shop; see model_export/datasets/groceries.py."""
 
     reader: Literal["groceries"]
@@ -156,7 +156,7 @@ class GroceriesData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class XrayData(Section):
+class XrayData(DataSection):
     """Chest X-rays with a diagnosis; see model_export/datasets/xray.py."""
 
     reader: Literal["xray"]
@@ -166,7 +166,7 @@ class XrayData(Section):
     licence: str = Field(description="licence and attribution of the data")
 
 
-class FacesData(Section):
+class FacesData(DataSection):
     """Photographs of people; see model_export/datasets/faces.py."""
 
     reader: Literal["faces"]

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from model_export.recipe.section import Section
+from model_export.recipe.section import DataSection, Section
 
 Level = Literal["split", "group", "unit", "identity", "source"]
 Role = Literal["path", "text", "item", "identity", "group", "unit", "source", "split"]
@@ -35,7 +35,7 @@ class Shares(Section):
         return self
 
 
-class OwnData(Section):
+class OwnData(DataSection):
     """What the three forms have in common: how the data is cut, and what is done about copies across the cut."""
 
     shares: Shares = Field(default=Shares(), description="how the units are shared out; see docs/your-data.md")

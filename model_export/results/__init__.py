@@ -1,1 +1,1 @@
-"""What docs/results.md is made with: floors that learn nothing, and commands that put them beside bundles."""
+"""What docs/results.md is made with: commands that put bundles and floors in one table."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from model_export.command_line import add_data, run_command
+from model_export.floors import FITS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,11 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export.results", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    floors = ("pixels", "euclidean", "dtw", "characters", "beat", "spectrum")
+    floors = tuple(FITS)
 
     command = commands.add_parser("compare", help="print one table of bundles and of comparisons without learning")
     command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
-    command.add_argument("--floor", choices=floors, action="append", default=[], help="see results/floors.py")
+    command.add_argument("--floor", choices=floors, action="append", default=[], help="see model_export/floors")
     add_data(command)
     command.set_defaults(run=_compare)
 

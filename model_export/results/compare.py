@@ -12,11 +12,11 @@ from model_export.card import markdown_table
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
 from model_export.evaluate import PAIR_DRAWS, PAIR_SEED
+from model_export.floors.subject import Floor
 from model_export.measure import keep_labelled
 from model_export.pairs import read_pairs, score_pairs
 from model_export.populations import read_splits
 from model_export.recipe import Recipe
-from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject, Subject
 from model_export.tables import verification_table
 
@@ -24,7 +24,7 @@ from model_export.tables import verification_table
 def make_subjects(bundles: Sequence[Path], floors: Sequence[str], recipe: Recipe | None) -> list[Subject]:
     """The bundles, then the floors. Raises CommandError where there is none, BundleRefused for an unusable bundle."""
     subjects: list[Subject] = [LocalSubject(folder) for folder in bundles]
-    subjects += [Floor(name, recipe) for name in floors]
+    subjects += [Floor(name, None if recipe is None else recipe.modality) for name in floors]
     if not subjects:
         raise CommandError("give a bundle, or --floor")
     return subjects

@@ -21,9 +21,9 @@ from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
 from model_export.export import export
 from model_export.figures import ALL, compute_figures
+from model_export.floors.subject import Floor
 from model_export.populations import read_splits
 from model_export.recipe import data as recipe_data
-from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject, Subject
 from model_export.training import train
 
@@ -43,7 +43,7 @@ def leave_one_out(recipe_path: Path, out: Path) -> None:
         train(own, out / left_out, fresh=True)
         bundle = export(out / left_out, out / left_out / "bundles")
         splits = read_splits(recipe.read_recipe(own))
-        floor = Floor(FLOOR, chosen)
+        floor = Floor(FLOOR, chosen.modality)
         numbers.append(
             [
                 value

@@ -14,13 +14,14 @@ from app.core.modalities.base import Item
 from app.core.scoring import similarity_matrix
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
+from model_export.floors import FITS
+from model_export.floors.heartbeats import log_spectrum, mean_beat
+from model_export.floors.subject import Floor
+from model_export.floors.warping import rows_apart, warp_all, warp_distances
 from model_export.recipe import Recipe, read_recipe
 from model_export.results.__main__ import main
 from model_export.results.compare import compare_on_pairs, make_subjects
-from model_export.results.floors import PREPARED, RAW, Floor
-from model_export.results.heartbeats import log_spectrum, mean_beat
 from model_export.results.nearest import nearest_accuracy
-from model_export.results.warping import rows_apart, warp_all, warp_distances
 
 UCR = Path("recipes/measured/ucr.toml")
 RATE = 250
@@ -97,7 +98,7 @@ def test_texts_that_share_letters_are_more_alike_and_one_without_any_known_has_a
 
 
 def test_euclidean_is_that_of_the_prepared_steps_and_stretches_shorter_ones() -> None:
-    floor = Floor("euclidean", series_recipe())
+    floor = Floor("euclidean", series_recipe().modality)
     items = [{"values": column(*numbers).tolist()} for numbers in ([0, 1, 2, 3, 4, 5, 6, 7, 8], [0, 2, 4, 6, 8])]
     rows = floor.embed([items[0], {"values": column(1, 1, 2, 3, 4, 5, 6, 7, 8).tolist()}, items[1]]).vectors
     assert rows[0] == pytest.approx(np.arange(9))
@@ -112,7 +113,7 @@ def series_recipe(**changes: Any) -> Recipe:
 
 
 def test_what_the_modality_refuses_is_counted_and_left_out() -> None:
-    floor = Floor("dtw", series_recipe())
+    floor = Floor("dtw", series_recipe().modality)
     rows = floor.embed([{"values": [[0], [1]]}, {"values": [[0]]}, {"values": [[0], [2]]}, {"values": [[9], [1]]}])
     assert rows.kept.tolist() == [True, False, True, True]
     assert rows.failure_to_acquire == {"unusable_input": 0.25}
@@ -123,16 +124,16 @@ def test_what_the_modality_refuses_is_counted_and_left_out() -> None:
 def test_the_command_line_knows_every_floor(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
-    assert f"{{{','.join([*PREPARED, *RAW])}}}" in re.sub(r"\s", "", capsys.readouterr().out)
+    assert f"{{{','.join(FITS)}}}" in re.sub(r"\s", "", capsys.readouterr().out)
 
 
 def test_floors_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CommandError, match="give --recipe"):
         Floor("dtw", None)
     with pytest.raises(CommandError, match="no floor for the modality 'image'"):
-        Floor("dtw", read_recipe(Path("recipes/glyphs.toml")))
+        Floor("dtw", read_recipe(Path("recipes/glyphs.toml")).modality)
     with pytest.raises(CommandError, match="no floor for the modality 'series'"):
-        Floor("pixels", series_recipe())
+        Floor("pixels", series_recipe().modality)
     with pytest.raises(CommandError, match="have no 'values'"):
         Floor("beat", None).embed([{"text": "pay"}])
     with pytest.raises(CommandError, match="shorter than a beat"):
@@ -141,7 +142,7 @@ def test_floors_that_do_not_fit_are_refused() -> None:
         Floor("characters", None).embed([{"text": ""}])
     windowed = series_recipe(long="window", window_steps=4, hop_steps=2, ladder=[4])
     with pytest.raises(CommandError, match="3 windows"):
-        Floor("euclidean", windowed).embed([{"values": [[number] for number in range(8)]}])
+        Floor("euclidean", windowed.modality).embed([{"values": [[number] for number in range(8)]}])
 
 
 def test_a_floor_and_another_stand_in_one_table_on_the_same_pairs(
@@ -168,7 +169,7 @@ def test_nothing_to_compare_and_two_forms_are_refused(tmp_path: Path) -> None:
 def test_nearest_takes_the_class_of_the_most_alike_training_series() -> None:
     training = labelled([[0, 0.1], [5, 5], [9, 9]], [0, 1, 1])
     test = labelled([[1, 1], [4, 4], [8, 8], [2, 2]], [0, 1, 1, 1])  # the last one is nearer to class 0
-    assert nearest_accuracy(Floor("euclidean", series_recipe(normalisation="none")), training, test) == 0.75
+    assert nearest_accuracy(Floor("euclidean", series_recipe(normalisation="none").modality), training, test) == 0.75
 
 
 def labelled(series: list[list[float]], identity: list[int]) -> LabelledItems:

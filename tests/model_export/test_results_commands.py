@@ -13,13 +13,13 @@ import pytest
 
 from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems
+from model_export.floors.subject import Floor
 from model_export.measure import Embeddings
 from model_export.populations import read_splits
 from model_export.recipe import read_recipe
 from model_export.results import leave_one_out
 from model_export.results.__main__ import main
 from model_export.results.filling import BLOCK
-from model_export.results.floors import Floor
 from model_export.subjects import LocalSubject
 from tests.model_export.tiny_sets import SPEAKERS, write_tiny_digits, write_tiny_heartbeats, write_tiny_recipe
 
@@ -74,7 +74,7 @@ def test_every_speaker_is_left_out_once_and_trains_no_weights_then(
     # Four real trainings and exports take a minute; the commands behind them have tests of their own.
     monkeypatch.setattr(leave_one_out, "train", lambda own, run: trained.append((own, run)))
     monkeypatch.setattr(leave_one_out, "export", lambda _run, models: models)
-    monkeypatch.setattr(leave_one_out, "LocalSubject", lambda _folder: Floor("euclidean", read_recipe(recipe)))
+    monkeypatch.setattr(leave_one_out, "LocalSubject", lambda _folder: Floor("euclidean", read_recipe(recipe).modality))
     assert main(["leave-one-out", str(recipe), "--out", str(tmp_path / "runs")]) == 0
     assert [run.name for _, run in trained] == list(SPEAKERS)
     for own, run in trained:

@@ -140,9 +140,9 @@ class Refit:
         count = len(self.impostor)
         fitted = np.empty((count, count), dtype=np.float32)
         for f, g in combinations_with_replacement(range(count), 2):
-            fmr = _above(self._impostors_without(f, g))
+            fmr = _above(self.impostors_without(f, g))
             if point.name == "eer":
-                fnmr = 1.0 - _above(self._genuine_without(f, g))
+                fnmr = 1.0 - _above(self.genuine_without(f, g))
                 place = np.argmin(np.abs(fmr - fnmr))
             else:
                 # the highest knot lies above every score, so that some knot always meets the measured rate
@@ -150,11 +150,13 @@ class Refit:
             fitted[f, g] = fitted[g, f] = self.knots[place]
         return fitted
 
-    def _impostors_without(self, f: int, g: int) -> Float64:
+    def impostors_without(self, f: int, g: int) -> Float64:
+        """Shares by bin (knots + 1,) of the impostor pairs that touch neither fold. Raises ValueError where none do."""
         kept = ~np.isin(np.arange(len(self.impostor)), (f, g))
         return _normalised(self.impostor[kept][:, kept].sum(axis=(0, 1)), "impostor")
 
-    def _genuine_without(self, f: int, g: int) -> Float64:
+    def genuine_without(self, f: int, g: int) -> Float64:
+        """The same of the genuine pairs, every unit that is left weighing the same."""
         kept = ~np.isin(self.folds, (f, g)).any(axis=1)
         unit = self.unit[kept]
         weights = 1.0 / np.bincount(unit)[unit]

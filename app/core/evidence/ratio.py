@@ -30,7 +30,7 @@ def fit_ratio(impostor_type: str, genuine: tuple[Binned, Resampled], impostor: t
     (genuine_bins, genuine_sample), (impostor_bins, impostor_sample) = genuine, impostor
     score = _centres(genuine_bins, genuine_sample, impostor_bins, impostor_sample)
     sizes = genuine_sample.rows, impostor_sample.rows
-    (slope,), (intercept,) = _fit(score, genuine_sample.point[np.newaxis], impostor_sample.point[np.newaxis], sizes)
+    (slope,), (intercept,) = fit_maps(score, genuine_sample.point[np.newaxis], impostor_sample.point[np.newaxis], sizes)
     if not slope > 0.0:
         raise ValueError(f"genuine scores are not higher than impostor scores of type {impostor_type}")
     both = genuine_sample.drawn & impostor_sample.drawn  # the same draws of both sides
@@ -38,7 +38,7 @@ def fit_ratio(impostor_type: str, genuine: tuple[Binned, Resampled], impostor: t
         genuine_sample.draws[both[genuine_sample.drawn]],
         impostor_sample.draws[both[impostor_sample.drawn]],
     )
-    slopes, intercepts = _fit(score, genuine_draws[:BOOTSTRAP_PAIRS], impostor_draws[:BOOTSTRAP_PAIRS], sizes)
+    slopes, intercepts = fit_maps(score, genuine_draws[:BOOTSTRAP_PAIRS], impostor_draws[:BOOTSTRAP_PAIRS], sizes)
     low, high = -math.log(sizes[0]), math.log(sizes[1])
     ratios = np.clip(slope * score + intercept, low, high)
     cost = cllr(ratios, genuine_sample.point, impostor_sample.point)
@@ -102,8 +102,11 @@ def _centres(genuine: Binned, genuine_sample: Resampled, impostor: Binned, impos
     return np.asarray(np.divide(total, weight, out=np.zeros_like(total), where=weight > 0.0))
 
 
-def _fit(score: Float64, genuine: Float64, impostor: Float64, sizes: tuple[int, int]) -> tuple[Float64, Float64]:
-    """Slopes and intercepts (rows,) of weights (rows, bins): damped Newton steps on all rows at once."""
+def fit_maps(score: Float64, genuine: Float64, impostor: Float64, sizes: tuple[int, int]) -> tuple[Float64, Float64]:
+    """Slopes and intercepts (rows,) of scores (bins,) with weights (rows, bins): damped Newton on all rows at once.
+
+    sizes: units with a genuine pair, and unit pairs, which smooth the targets.
+    """
     used = (genuine + impostor).sum(axis=0)
     mean = float((used * score).sum() / used.sum())
     scale = math.sqrt(float((used * np.square(score - mean)).sum() / used.sum())) or 1.0
