@@ -231,3 +231,12 @@ def test_a_missing_or_damaged_file_is_named_with_its_row(tmp_path: Path, cell: s
         (tmp_path / name).write_bytes(data)
     with pytest.raises(CommandError, match=rf"row 1: .*{said}"):
         read(tmp_path, f"a,b,label\n{cell},one,1\n", form=form)
+
+
+def test_parquet_says_the_same(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [dict(zip(("a", "b", "label"), line.split(","), strict=True)) for line in CSV.splitlines()[1:]]
+    table = pyarrow.Table.from_pylist([row | {"label": int(row["label"]), "impostor": None} for row in rows])
+    parquet.write_table(table, tmp_path / "pairs.parquet")
+    assert texts(read_pairs(tmp_path / "pairs.parquet", "text")) == texts(read(tmp_path, CSV))
