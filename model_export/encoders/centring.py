@@ -25,6 +25,11 @@ class Centring(nn.Module):
     still vary a little, by `jitter`: another drawer's stray stroke moves them too.
     """
 
+    down: torch.Tensor
+    across: torch.Tensor
+    to_grid: torch.Tensor
+    grid: torch.Tensor
+
     def __init__(self, *, size: tuple[int, int], side: int, spread: float, jitter: float) -> None:
         super().__init__()
         self.spread = spread

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from app.core.modalities.base import Item
 from model_export.datasets import LabelledItems
 from model_export.oneshot import WAYS, hits_by_group, mean_over_groups
 
@@ -15,7 +16,7 @@ def drawings() -> LabelledItems:
     """Every drawer draws every character of every alphabet once."""
     alphabet, character, drawer = np.indices((ALPHABETS, CHARACTERS, DRAWERS)).reshape(3, -1)
     identity = alphabet * CHARACTERS + character
-    items = [{"bytes": b""}] * len(identity)
+    items: list[Item] = [{"bytes": b""}] * len(identity)
     return LabelledItems(items, identity, identity, alphabet, drawer, ("first", "second", "third"))
 
 
