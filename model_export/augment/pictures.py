@@ -17,7 +17,8 @@ from model_export.augment.composing import compose_identities
 
 KNOTS = 5
 """Points along each side that move by their own draw in an elastic distortion."""
-WAYS_TO_TURN = 8
+QUARTER_TURNS = 4
+WAYS_TO_TURN = 2 * QUARTER_TURNS
 """Four quarter turns, of the picture and of its mirror image."""
 
 
@@ -30,7 +31,7 @@ def augment(batch: Batch, labels: torch.Tensor, choice: recipe.PictureAugmentati
     ink = 255.0 - batch["pixels"].permute(0, 3, 1, 2).to(torch.float32)
     if choice.quarter_turn_share:
         turned = torch.rand(()) < choice.quarter_turn_share
-        ink, labels = turn_identities(ink, labels) if turned else (ink, labels * 4)
+        ink, labels = turn_identities(ink, labels) if turned else (ink, labels * QUARTER_TURNS)
     if choice.turned_batch_share:
         turned = torch.rand(()) < choice.turned_batch_share
         ink, labels = turn_batch(ink, labels) if turned else (ink, labels * WAYS_TO_TURN)
@@ -40,6 +41,13 @@ def augment(batch: Batch, labels: torch.Tensor, choice: recipe.PictureAugmentati
     if choice.thickness:
         ink = thicken(ink, _draw(len(ink), choice.thickness))
     return {"pixels": 255.0 - ink.permute(0, 2, 3, 1)}, labels
+
+
+def identities_each(choice: recipe.PictureAugmentation) -> int:
+    """How many identities turns make of one; composed ones are not counted, each is new."""
+    if choice.turned_batch_share:
+        return WAYS_TO_TURN
+    return QUARTER_TURNS if choice.quarter_turn_share else 1
 
 
 def distort(ink: torch.Tensor, choice: recipe.PictureAugmentation) -> torch.Tensor:
@@ -75,9 +83,9 @@ def turn_identities(ink: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tens
     labels: int64 (batch,). A turned character is another character, so turns multiply the identities by four.
     """
     identities, position = torch.unique(labels, return_inverse=True)
-    turns = torch.randint(0, 4, (len(identities),))[position]
+    turns = torch.randint(0, QUARTER_TURNS, (len(identities),))[position]
     turned = torch.stack([torch.rot90(picture, int(k), (1, 2)) for picture, k in zip(ink, turns, strict=True)])
-    return turned, labels * 4 + turns
+    return turned, labels * QUARTER_TURNS + turns
 
 
 def turn_batch(ink: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,8 +94,8 @@ def turn_batch(ink: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
     What two characters of an alphabet share they then still share, so that they stay hard to tell apart.
     """
     way = int(torch.randint(1, WAYS_TO_TURN, ()))
-    mirrored = ink.flip(3) if way >= 4 else ink
-    return torch.rot90(mirrored, way % 4, (2, 3)), labels * WAYS_TO_TURN + way
+    mirrored = ink.flip(3) if way >= QUARTER_TURNS else ink
+    return torch.rot90(mirrored, way % QUARTER_TURNS, (2, 3)), labels * WAYS_TO_TURN + way
 
 
 def _draw(count: int, spread: float) -> torch.Tensor:

@@ -47,7 +47,8 @@ class Centring(nn.Module):
         """Measure each picture, then look up every pixel of the new one in it, linearly between four."""
         middle, scale = self.measure(ink)
         if self.training and self.jitter:
-            scale, middle = self._vary(scale, middle)
+            middle = middle + torch.randn_like(middle) * self.jitter * scale
+            scale = scale * torch.exp(torch.randn_like(scale) * self.jitter)
         wanted = (middle.view(-1, 1, 1, 2) + self.grid * scale.view(-1, 1, 1, 2)) * self.to_grid
         return functional.grid_sample(ink, wanted, mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -65,13 +66,6 @@ class Centring(nn.Module):
         tall = (rows * (self.down - y).square()).sum(dim=1, keepdim=True) / total
         spread = torch.sqrt((wide + tall) / 2).clamp_min(SMALLEST)
         return torch.cat([x, y], dim=1), (spread / (2 * self.spread)).expand(-1, 2)
-
-    def _vary(self, scale: torch.Tensor, middle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale each axis by its own draw and shift, both in proportion to the size."""
-        spread = scale * 2 * self.spread
-        return scale * torch.exp(torch.randn_like(scale) * self.jitter), middle + torch.randn_like(
-            middle
-        ) * self.jitter * spread
 
 
 def _middles(count: int) -> torch.Tensor:

@@ -76,7 +76,7 @@ class DrawingChoice(Encoder):
         default=0.0,
         ge=0,
         lt=0.5,
-        description="standard deviation, as a share of the size, by which place and size still vary in training",
+        description="standard deviation, as a share of half the side, by which place and size still vary in training",
     )
     stages: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         min_length=2, max_length=6, description="filters of each stage, each of which halves the resolution"
