@@ -21,7 +21,7 @@ STEPS = 4
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic that the post derives: it lifts small singular values fastest, and leaves all within 0.7 to 1.2."""
 ADAM_SIZE = 0.2
-"""Root mean square of a move at learning rate 1, about that of AdamW (Liu et al. 2025), so that one rate serves both."""
+"""Root mean square of a move at rate 1, about that of AdamW (Liu et al. 2025): one rate serves both."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -32,7 +32,9 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Move every weight that has a gradient; without a closure."""
+        if closure is not None:
+            raise ValueError("takes no closure")
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -59,7 +61,8 @@ def _adam_move(gradient: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
     first.lerp_(gradient, 1 - BETAS[0])
     second.lerp_(gradient.square(), 1 - BETAS[1])
     steps = float(count)
-    return (first / (1 - BETAS[0] ** steps)) / ((second / (1 - BETAS[1] ** steps)).sqrt() + EPSILON)
+    move: torch.Tensor = first / (1 - BETAS[0] ** steps) / ((second / (1 - BETAS[1] ** steps)).sqrt() + EPSILON)
+    return move
 
 
 def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
@@ -71,4 +74,5 @@ def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
     for _ in range(STEPS):
         square = rows @ rows.T
         rows = first * rows + (third * square + fifth * square @ square) @ rows
-    return rows.T if tall else rows
+    back: torch.Tensor = rows.T if tall else rows
+    return back
