@@ -23,4 +23,4 @@ def augment(batch: Batch, labels: torch.Tensor, choice: recipe.AugmentationChoic
 
 def identities_each(choice: recipe.AugmentationChoice) -> int:
     """How many identities the distortion makes of one: labels grow from 0..n-1 to 0..n * this - 1."""
-    return 4 if isinstance(choice, recipe.PictureAugmentation) and choice.quarter_turn_share else 1
+    return pictures.identities_each(choice) if isinstance(choice, recipe.PictureAugmentation) else 1

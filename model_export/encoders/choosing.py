@@ -6,8 +6,10 @@ from app.core.modalities.base import Modality, Window
 from model_export import recipe
 from model_export.encoders import TwinEncoder
 from model_export.encoders.bag import BagEncoder
+from model_export.encoders.centring import Centring
 from model_export.encoders.convolutional import ConvolutionalEncoder
 from model_export.encoders.convolutional_1d import Convolutional1dEncoder
+from model_export.encoders.drawing import DrawingEncoder
 from model_export.encoders.fronts import Front, StepFront, TokenFront
 from model_export.encoders.recurrent import RecurrentEncoder
 from model_export.encoders.residual import ResidualEncoder
@@ -53,6 +55,11 @@ def _make_picture_encoder(choice: recipe.PictureChoice, window: Window) -> TwinE
                 dropout=choice.dropout,
                 dimension=dimension,
             )
+        case recipe.DrawingChoice(side=side, stages=stages, blocks=blocks):
+            if channels != 1:
+                raise CommandError(f"encoder.name: drawing takes one channel, and modality.params make {channels}")
+            centring = Centring(size=size, side=side, spread=choice.spread, jitter=choice.jitter)
+            return DrawingEncoder(centring=centring, side=side, stages=stages, blocks=blocks, dimension=dimension)
         case recipe.TimmChoice(model=model, dropout=dropout):
             return TimmEncoder(model=model, size=size, channels=channels, dropout=dropout, dimension=dimension)
 

@@ -31,6 +31,7 @@ from model_export.recipe.encoders import (
     BagChoice,
     Convolutional1dChoice,
     ConvolutionalChoice,
+    DrawingChoice,
     EncoderChoice,
     PictureChoice,
     RecurrentChoice,
@@ -80,6 +81,7 @@ __all__ = [
     "ContrastiveChoice",
     "Convolutional1dChoice",
     "ConvolutionalChoice",
+    "DrawingChoice",
     "EncoderChoice",
     "External",
     "ExternalType",
@@ -235,6 +237,9 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
         for name in ("every", "level") if kind == "text" else ("width",):
             if name in encoder.model_fields_set:
                 yield f"encoder.{name}: is not for the modality {kind}"
+    composed = isinstance(augmentation, PictureAugmentation) and augmentation.composed_share
+    if composed and isinstance(recipe.loss, ClassVectorLoss):
+        yield f"augmentation.composed_share: {recipe.loss.name} learns each identity, and these are new each time"
     if isinstance(augmentation, SequenceAugmentation) and kind == "series":
         if augmentation.warp:
             yield "augmentation.warp: is for audio, whose channels are bands"

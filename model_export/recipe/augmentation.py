@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model_export.recipe.data import Section
 
@@ -33,6 +33,32 @@ class PictureAugmentation(Section):
         le=1,
         description="share of batches whose identities are turned by quarter turns, as new identities",
     )
+    turned_batch_share: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="share of batches turned or mirrored as a whole, in one of seven ways, as new identities",
+    )
+    composed_share: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="share of a batch's identities replaced by pairs of others, side by side, above or in a corner, "
+        "as new identities; not for losses that learn a vector for each identity",
+    )
+    elastic: float = Field(
+        default=0,
+        ge=0,
+        lt=0.25,
+        description="standard deviation by which 5 x 5 points move, each by itself and smoothly between, as a share "
+        "of the side",
+    )
+
+    @model_validator(mode="after")
+    def _turns_one_way(self) -> Self:
+        if self.quarter_turn_share and self.turned_batch_share:
+            raise ValueError("quarter_turn_share and turned_batch_share: give one of them")
+        return self
 
 
 class PhotographAugmentation(Section):

@@ -61,6 +61,35 @@ class ResidualChoice(Encoder):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of values hidden before the head in training")
 
 
+class DrawingChoice(Encoder):
+    """Single drawings, dark on light, in one channel; see model_export/encoders/drawing.py and centring.py."""
+
+    name: Literal["drawing"]
+    side: int = Field(ge=8, le=512, description="pixels along each side, once place and size are taken out")
+    spread: float = Field(
+        default=0.19,
+        gt=0,
+        lt=0.5,
+        description="spread of the ink then, the root of its mean variance along both axes, as a share of side",
+    )
+    jitter: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="standard deviation, as a share of half the side, by which place and size still vary in training",
+    )
+    stages: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=2, max_length=6, description="filters of each stage, each of which halves the resolution"
+    )
+    blocks: int = Field(default=1, ge=0, le=8, description="convolutions added at the end of each stage but the first")
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.side < 2 ** len(self.stages):
+            raise ValueError(f"stages: {len(self.stages)} halvings leave nothing of {self.side} pixels")
+        return self
+
+
 class TimmChoice(Encoder):
     """Pictures, a backbone of timm, untrained; see model_export/encoders/timm_backbone.py."""
 
@@ -139,6 +168,6 @@ class BagChoice(SequenceChoice):
         return self
 
 
-PictureChoice = ConvolutionalChoice | ResidualChoice | TimmChoice
+PictureChoice = ConvolutionalChoice | ResidualChoice | DrawingChoice | TimmChoice
 SequenceEncoderChoice = Convolutional1dChoice | RecurrentChoice | TransformerChoice | BagChoice
 EncoderChoice = Annotated[PictureChoice | SequenceEncoderChoice, Field(discriminator="name")]

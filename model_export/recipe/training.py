@@ -12,8 +12,10 @@ from model_export.recipe.data import Section
 class Optimiser(Section):
     """What moves the weights; see model_export/training/optimisers.py."""
 
-    name: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="adamw (Loshchilov and Hutter 2019), or sgd: stochastic gradient with momentum"
+    name: Literal["adamw", "muon", "sgd"] = Field(
+        default="adamw",
+        description="adamw (Loshchilov and Hutter 2019); muon (Jordan 2024): orthogonalised momentum for convolutions "
+        "of pictures, AdamW for all else; or sgd: stochastic gradient with momentum",
     )
     learning_rate: float = Field(gt=0, description="the largest, which the schedule scales")
     weight_decay: float = Field(default=0, ge=0, description="pull of each weight towards 0 a step, times the rate")

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from model_export.recipe import Optimiser, Schedule
+from model_export.training.muon import Muon
 
 
 def make_optimiser(choice: Optimiser, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -23,6 +24,8 @@ def make_optimiser(choice: Optimiser, groups: Iterable[dict[str, Any]]) -> torch
         return torch.optim.SGD(
             kept, lr=choice.learning_rate, momentum=choice.momentum, weight_decay=choice.weight_decay
         )
+    if choice.name == "muon":
+        return Muon(kept, rate=choice.learning_rate, weight_decay=choice.weight_decay)
     return torch.optim.AdamW(kept, lr=choice.learning_rate, weight_decay=choice.weight_decay)
 
 
