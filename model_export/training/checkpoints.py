@@ -93,6 +93,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, to
     for name, value in tensors.items():
         number, what = name.split(".")
         weight = weights[int(number)]
-        own = torch.empty_like(weight, device="cpu").copy_(value) if value.shape == weight.shape else value
+        own = torch.empty_like(weight, device="cpu").copy_(value) if value.shape == weight.shape else value.clone()
         state.setdefault(int(number), {})[what] = own.detach()
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

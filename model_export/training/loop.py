@@ -23,6 +23,7 @@ from model_export.datasets import LabelledItems, Splits
 from model_export.errors import CommandError
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
+from model_export.recipe.sampling import distance_of
 from model_export.sampling import seed_everything
 from model_export.tokenizer import train_tokenizer
 from model_export.training.budget import count_steps
@@ -111,7 +112,7 @@ def _begin_session(
     """Prepare the items and the trainer, as they were at the mark."""
     training = splits.training
     modality = make_modality(recipe, run)
-    watch = Watch.begin(splits.validation, modality, recipe.seed)
+    watch = Watch.begin(splits.validation, modality, recipe.seed, distance_of(recipe.loss))
     prepared = prepare_items(modality, training)
     data = digest_items(training, prepared)
 

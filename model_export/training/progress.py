@@ -137,7 +137,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def draw_progress(run: Path) -> None:
     """Draw progress.csv as progress.png: loss, active share, validation AUC, spread and effective rank by step."""
     rows = read_rows(run / PROGRESS_FILE)
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6))
+    figure.subplots_adjust(left=0.08, right=0.92, bottom=0.08, top=0.97, wspace=0.3)
     for axes, names in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         for place, name in enumerate(names):
             own = axes if place == 0 else axes.twinx()

@@ -30,7 +30,7 @@ from model_export.training.checkpoints import (
 )
 from model_export.training.devices import autocast
 from model_export.training.optimisers import make_average, make_optimiser, rate_factor, set_rate
-from model_export.windows import PreparedItems
+from model_export.windows import PreparedItems, embed_items
 
 SHARE_EVERY = 10
 """Steps from one count of active pairs to the next: counting asks the miner again."""
@@ -107,10 +107,15 @@ class Trainer:
         return self.encoder if self.average is None else cast(TwinEncoder, self.average.module)
 
     def start_round(self, number: int) -> None:
-        """Seed every generator from the recipe's seed and the round's number, and make the sampler anew."""
+        """Seed every generator from the recipe's seed and the round's number, and make the sampler anew.
+
+        A sampler that mines anew embeds all training items with the weights as they are.
+        """
         seed = np.random.SeedSequence([self.recipe.seed, number]).generate_state(1)[0]
         self._generator = seed_everything(int(seed))
-        self._batches = endless_batches(self.items, self.recipe.sampler, self._generator)
+        self._batches = endless_batches(
+            self.items, self.recipe.sampler, self._generator, lambda: embed_items(self.encoder, self.prepared)
+        )
         self.tally = Tally()
 
     def step(self, number: int, steps: int) -> None:

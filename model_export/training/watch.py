@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from app.core.modalities.base import Modality
-from app.core.scoring import similarity_matrix
+from app.core.scoring import Metric, similarity_matrix
 from model_export.datasets import LabelledItems
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
@@ -31,13 +31,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Watch:
-    """Validation items, and whether two of them match: bool (items, items)."""
+    """Validation items, whether two of them match: bool (items, items), and how the served score compares them."""
 
     prepared: PreparedItems
     same: npt.NDArray[np.bool_]
+    metric: Metric
 
     @classmethod
-    def begin(cls, items: LabelledItems, modality: Modality, seed: int) -> Watch:
+    def begin(cls, items: LabelledItems, modality: Modality, seed: int, metric: Metric = "cosine") -> Watch:
         """Prepare the validation items, or so many of them as are looked at.
 
         Raises CommandError where no two of them match, or all do: nothing could be watched.
@@ -48,13 +49,15 @@ class Watch:
         if not pairs.any() or pairs.all():
             kind = "all have one identity" if len(pairs) and pairs.all() else "no two have one identity"
             raise CommandError(f"data: of {len(items)} validation items {kind}, so that nothing can be watched")
-        return cls(prepare_items(modality, items), same)
+        return cls(prepare_items(modality, items), same, metric)
 
     def look(self, encoder: TwinEncoder) -> Look:
-        """Embed and measure. Raises CommandError for embeddings that are not finite."""
+        """Embed and measure. Raises CommandError for embeddings that are not finite, or zero and without direction."""
         vectors = embed_items(encoder, self.prepared)
-        if not np.isfinite(vectors).all():
-            raise CommandError("embeddings are not finite: lower optimiser.learning_rate, or set optimiser.clip_norm")
+        finite = bool(np.isfinite(vectors).all())
+        if not finite or (self.metric == "cosine" and not vectors.any(axis=1).all()):
+            fault = "zero" if finite else "not finite"
+            raise CommandError(f"embeddings are {fault}: lower optimiser.learning_rate, or set optimiser.clip_norm")
         upper = np.triu_indices(len(vectors), k=1)
-        auc = roc_auc_score(self.same[upper], similarity_matrix(vectors, vectors, "cosine")[upper])
+        auc = roc_auc_score(self.same[upper], similarity_matrix(vectors, vectors, self.metric)[upper])
         return Look(float(auc), spread(vectors), effective_rank(vectors))

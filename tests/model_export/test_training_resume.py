@@ -20,7 +20,10 @@ from tests.model_export.tiny_training import shuffle_labels, start_training, wri
 
 STEPS = 40
 ROUNDS = "check_every = 4\nema = 0.9"
-CLASS_VECTORS = {"[loss]": '[loss]\nname = "proxy_anchor"'}  # a loss with weights of its own
+ALL_STATE = {  # a loss with weights of its own, and batches drawn by the weights as they are
+    "[loss]": '[loss]\nname = "proxy_anchor"',
+    "[sampler]": "[sampler]\nclasses = 4\nper_class = 3\ngrouped_share = 0.3\nremined_share = 0.3\nneighbours = 2",
+}
 PATIENCE_SECONDS = 100
 
 
@@ -38,7 +41,7 @@ def _sees_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A recipe, and the folder of a run of it that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    recipe = write_training(folder / "tiny.toml", schedule=ROUNDS, sections=CLASS_VECTORS, steps=str(STEPS))
+    recipe = write_training(folder / "tiny.toml", schedule=ROUNDS, sections=ALL_STATE, steps=str(STEPS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWINSERVE_DATA", str(data))
         assert main(["train", str(recipe), "--out", str(folder / "run")]) == 0
