@@ -7,7 +7,7 @@ on the same comparisons, and has evidence of its own.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +18,15 @@ import onnx
 
 from app.core.bundle import CPU, CUDA, Bundle, Draft, Golden, Graph, Numerics, Training, seal, write_bundle
 from app.core.bundle.manifest import NAME_REGEX
-from app.core.modalities.base import Item, Limits
+from app.core.errors import TwinserveError
+from app.core.modalities.base import Array, Limits
 from app.runtime.encoder import Encoder
 from model_export.card import markdown_table, write_card
 from model_export.errors import CommandError
 from model_export.importing.foreign import opset_of
 from model_export.importing.publishing import TOLERANCE
 from model_export.pairs import Words
-from model_export.precisions.eight_bits import is_convolutional, to_int8
+from model_export.precisions.eight_bits import to_int8
 from model_export.precisions.facts import cost_table, describe_graph
 from model_export.precisions.gate import compare_precisions, loss_table
 from model_export.precisions.measured import Measured, MeasuredPairs, MeasuredRecipe
@@ -39,6 +40,11 @@ MOST_APART = {"fp16": 0.02, "int8": 0.25}
 """Largest distance between a golden item's vector and the framework's, as a share of its length. Measured on the
 shipped bundles: at most 0.004 for fp16 and 0.09 for int8, while 8-bit products that overflow gave 0.15 to 1.1. It
 catches a graph that is broken; what a sound one loses is for the gate to judge."""
+HOW = {
+    "static": "8-bit weights, static ranges",
+    "dynamic": "8-bit weights, dynamic ranges",
+    "weights": "weights stored in 8 bits, calculated with in float32",
+}
 PROVIDERS = {"fp16": (CPU, CUDA), "int8": (CPU,)}
 """ONNX Runtime's 8-bit kernels are of the CPU; on CUDA the graph would run as floats between roundings, and nothing
 vouches for that."""
@@ -107,13 +113,20 @@ def _quantize(full: Encoder, precision: Precision, measured: Measured, models: P
 
 def _to_int8(full: Encoder, measured: Measured) -> tuple[bytes, str]:
     """The 8-bit graph, and in words how it was made."""
-    graph = full.bundle.graph
-    if not is_convolutional(graph):
-        return to_int8(graph, []), "8-bit weights, dynamic ranges"
-    items: Sequence[Item] = measured.range_items()
-    windows = [window for item in items for window in full.prepare(item, Limits()).windows]
-    feeds = [full.modality.collate([window]) for window in windows]
-    return to_int8(graph, feeds), f"8-bit weights, static ranges of {len(items)} items"
+
+    def feeds() -> list[dict[str, Array]]:
+        taken: list[dict[str, Array]] = []
+        items = measured.range_items()
+        for item in items:
+            with suppress(TwinserveError):  # an item that the service would refuse shows nothing
+                taken += [full.modality.collate([window]) for window in full.prepare(item, Limits()).windows]
+        if not taken:
+            raise CommandError("int8: there is no item that could show the ranges of activations")
+        print(f"ranges of activations: {len(taken)} windows of {len(items)} items")
+        return taken
+
+    graph, method = to_int8(full.bundle.graph, feeds)
+    return graph, HOW[method]
 
 
 def _open_small(bundle: Bundle, precision: Precision, graph: bytes, how: str) -> Encoder:

@@ -100,22 +100,32 @@ def projection() -> Rows:
     return np.random.default_rng(11).normal(0, 1 / SIDE, (SIDE * SIDE, DIMENSION)).astype(np.float32)
 
 
-def tiny_graph(*, normalized: bool = True) -> bytes:
-    """The graph: pixels uint8 (batch, 8, 8, 1) to vectors float32 (batch, 16); L2 as y / sqrt(max(sum(y*y), 1e-12))."""
+def tiny_graph(*, normalized: bool = True, half: bool = False) -> bytes:
+    """The graph: pixels uint8 (batch, 8, 8, 1) to vectors float32 (batch, 16); L2 as y / sqrt(max(sum(y*y), 1e-12)).
+
+    `half` multiplies in float16, and scales and normalises in float32, as a half encoder does.
+    """
     constants: dict[str, npt.NDArray[Any]] = {
         "half": np.array(127.5, dtype=np.float32),
         "one": np.array(1.0, dtype=np.float32),
         "flat": np.array([-1, SIDE * SIDE], dtype=np.int64),
-        "weights": projection(),
+        "weights": projection().astype(np.float16) if half else projection(),
         "floor": np.array(1e-12, dtype=np.float32),
     }
     last = "raw" if normalized else "vectors"
+    product = [helper.make_node("MatMul", ["rows", "weights"], [last])]
+    if half:
+        product = [
+            helper.make_node("Cast", ["rows"], ["half_rows"], to=TensorProto.FLOAT16),
+            helper.make_node("MatMul", ["half_rows", "weights"], ["half_raw"]),
+            helper.make_node("Cast", ["half_raw"], [last], to=TensorProto.FLOAT),
+        ]
     nodes = [
         helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["float", "half"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "one"], ["centred"]),
         helper.make_node("Reshape", ["centred", "flat"], ["rows"]),
-        helper.make_node("MatMul", ["rows", "weights"], [last]),
+        *product,
     ]
     if normalized:
         nodes += [
@@ -186,16 +196,21 @@ def make_tiny(
     calibrated: bool = True,
     status: Status = "released",
     metric: Metric = "cosine",
+    half: bool = False,
 ) -> Bundle:
-    """The sealed bundle in memory."""
+    """The sealed bundle in memory; a half one has no evidence."""
     draft = tiny_draft(name=name, version=version, status=status, metric=metric)
+    tolerance = {CPU: 1e-2 if half else 1e-5}
+    if half:
+        draft = draft.model_copy(update={"graph": draft.graph.model_copy(update={"precision": "fp16"})})
+        assert not calibrated
     normalized, probes = metric == "cosine", range(4)
     framework = reference_vectors(probes, normalized=normalized)
     items = tuple(tiny_item(probe, 0) for probe in probes)
-    golden = Golden(items, framework, framework, {CPU: 1e-5}, "training framework")
-    graph = tiny_graph(normalized=normalized)
+    golden = Golden(items, framework, framework, tolerance, "training framework")
+    graph = tiny_graph(normalized=normalized, half=half)
     served = open_tiny(seal(draft, graph=graph, golden=golden)).embed(items, Limits())
-    golden = Golden(items, framework, served, {CPU: 1e-5}, "training framework")
+    golden = Golden(items, framework, served, tolerance, "training framework")
     return seal(draft, graph=graph, golden=golden, calibration=tiny_calibration(metric) if calibrated else None)
 
 

@@ -37,7 +37,7 @@ def half_graph(source: Path, bundle: Bundle) -> bytes:
 
 def _half_run(run: Path, bundle: Bundle) -> bytes:
     from model_export.export import read_run, to_onnx, torch_embed_prepared  # noqa: PLC0415  # int8 needs no torch
-    from model_export.precisions.half import HalfEncoder  # noqa: PLC0415
+    from model_export.precisions.half import to_half  # noqa: PLC0415
     from model_export.training import make_modality, make_network  # noqa: PLC0415
 
     recipe = read_recipe(run / "recipe.toml")
@@ -45,7 +45,7 @@ def _half_run(run: Path, bundle: Bundle) -> bytes:
     encoder, _ = read_run(run, make_network(recipe, modality, run))
     prepared = [modality.prepare(item, Limits()) for item in bundle.golden.items]
     _check_same(run, bundle, torch_embed_prepared(encoder, prepared))
-    return to_onnx(HalfEncoder(encoder), modality)
+    return to_onnx(to_half(encoder), modality)
 
 
 def _check_same(source: Path, bundle: Bundle, vectors: npt.NDArray[np.float32]) -> None:
