@@ -39,6 +39,7 @@ from model_export.card import markdown_table, write_card
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
 from model_export.graphs import OPSET, OUTPUT, export_torch, one_line, strip_metadata
+from model_export.importing.publishing import usable
 from model_export.precisions.facts import cost_table, describe_graph
 from model_export.probes.choosing import probe_items
 from model_export.recipe import Recipe, read_recipe
@@ -65,7 +66,7 @@ def export(run: Path, models: Path) -> Path:
     modality = make_modality(recipe, run)
     encoder, facts = read_run(run, make_network(recipe, modality, run))
     assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
-    items = probe_items(modality)
+    items = usable(modality, probe_items(modality))
     prepared = [modality.prepare(item, Limits()) for item in items]
     framework = torch_embed_prepared(encoder, prepared)
     draft = _draft(recipe, encoder.inputs, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from model_export.errors import CommandError
 from model_export.precisions.gate import Loss, compare_precisions, loss_table
 
 UNITS = 40
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def make_scores(units: int = UNITS) -> Scores:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from model_export.train import make_modality, make_network
+from model_export.training import make_modality, make_network
 from torch import nn
 
 from app.core.modalities.base import Modality
