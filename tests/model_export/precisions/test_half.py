@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from model_export.training import make_modality, make_network
 from torch import nn
 
 from app.core.modalities.base import Modality
@@ -18,6 +17,7 @@ from model_export.errors import CommandError
 from model_export.export import to_onnx
 from model_export.precisions.half import to_half
 from model_export.recipe import read_recipe
+from model_export.training import make_modality, make_network
 from model_export.windows import stack_windows
 from tests.model_export.tiny_sets import RECIPES
 
