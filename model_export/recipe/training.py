@@ -82,16 +82,11 @@ class Compute(Section):
     )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
-        description="bf16: the encoder runs in bfloat16 (autocast), weights and loss stay fp32; CUDA only",
+        description="bf16: the encoder runs in bfloat16 (autocast), weights and loss stay fp32; on CUDA, or a CPU "
+        "with AMX or AVX512-BF16",
     )
     threads: int | None = Field(
         default=None,
         ge=1,
         description="torch's threads on the CPU; fix them for identical weights; unset: torch decides",
     )
-
-    @model_validator(mode="after")
-    def _precision_fits(self) -> Self:
-        if self.precision == "bf16" and self.device == "cpu":
-            raise ValueError("precision: bf16 is for CUDA, and device is cpu")
-        return self

@@ -19,12 +19,18 @@ def choose_device(compute: Compute) -> torch.device:
             "compute.device: cuda, and torch finds none here; set cpu or auto, or install torch with CUDA"
         )
     device = torch.device("cpu" if compute.device == "cpu" or not torch.cuda.is_available() else "cuda")
-    if compute.precision == "bf16":
-        if device.type == "cpu":
-            raise CommandError("compute.precision: bf16 is for CUDA, and torch finds none here; set fp32")
-        if not torch.cuda.is_bf16_supported():
-            raise CommandError(f"compute.precision: {torch.cuda.get_device_name()} has no bf16; set fp32")
+    if compute.precision == "bf16" and not _calculates_bf16(device):
+        name = torch.cuda.get_device_name() if device.type == "cuda" else "this CPU"
+        raise CommandError(f"compute.precision: {name} has no bf16 (a CPU needs AMX or AVX512-BF16); set fp32")
     return device
+
+
+def _calculates_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself: where a CPU only imitates it, training is slower than in fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 def autocast(compute: Compute, device: torch.device) -> torch.autocast:

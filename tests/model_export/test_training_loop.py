@@ -249,7 +249,6 @@ def test_unusable_items_are_all_named_in_one_line() -> None:
         ("[optimiser]", "[optimizer]", "optimizer: no such field; did you mean optimiser?"),
         ("filters", "filter", "encoder.filter: no such field; did you mean filters?"),
         ('name = "convolutional"', 'name = "convolution"', "did you mean convolutional?"),
-        ('"cpu"', '"cpu"\nprecision = "bf16"', "precision: bf16 is for CUDA"),
     ],
 )
 def test_a_fault_in_a_recipe_names_the_file_the_field_and_the_nearest_name(
@@ -266,10 +265,20 @@ def test_a_fault_in_a_recipe_names_the_file_the_field_and_the_nearest_name(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-@pytest.mark.parametrize("compute", [Compute(device="cuda"), Compute(precision="bf16")])
-def test_cuda_that_is_not_there_is_refused(compute: Compute) -> None:
+def test_cuda_that_is_not_there_is_refused() -> None:
     with pytest.raises(CommandError, match="finds none here"):
-        choose_device(compute)
+        choose_device(Compute(device="cuda"))
+
+
+@pytest.mark.parametrize("feature", ["amx_bf16", "avx512_bf16", None])
+def test_a_cpu_takes_bf16_only_where_it_calculates_in_it(monkeypatch: pytest.MonkeyPatch, feature: str | None) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True, "avx512_f": True})
+    compute = Compute(device="cpu", precision="bf16")
+    if feature is None:
+        with pytest.raises(CommandError, match="this CPU has no bf16"):
+            choose_device(compute)
+    else:
+        assert choose_device(compute).type == "cpu"
 
 
 def test_auto_takes_what_there_is() -> None:
