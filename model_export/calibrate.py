@@ -53,6 +53,7 @@ from model_export.pairs import Words, describe_impostors, read_pairs, score_pair
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.own_data import OwnData
+from model_export.reference_evidence import Part, measure_references
 from model_export.report import Table, write_report
 from model_export.subjects import LocalSubject
 from model_export.tables import loss_table, verification_rows
@@ -146,6 +147,15 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     tables = recipe_tables(subject, tested, splits, recipe, embedded=embedded, sampled=drawn, point=point)
+    calibration, more = measure_references(
+        calibration,
+        subject.metric,
+        recipe,
+        pool=Part(own, scores),
+        test=None if splits.test is None else Part(embedded, tested),
+        population=splits.test_population,
+    )
+    tables += more
     for other, population in zip(recipe.external, others, strict=True):
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)

@@ -1,4 +1,4 @@
-"""The Service: embed, compare and match, from raw items to judged results. HTTP-free; what an item is, items.py says."""
+"""The Service: embed, compare and match, from raw items to judged results. HTTP-free; items.py says what an item is."""
 
 from __future__ import annotations
 
