@@ -92,7 +92,8 @@ def test_a_genuine_pair_of_two_units_is_judged_without_either() -> None:
     calibration = thirty()[0]
     eer = next(point for point in calibration.operating_points if point.name == "eer")
     with_it, without = (
-        Refit.of(own, impostors["random"], fold, knots_of(calibration)) for own in (crossing, replace(genuine, other=None))
+        Refit.of(own, impostors["random"], fold, knots_of(calibration))
+        for own in (crossing, replace(genuine, other=None))
     )
     left_out = np.asarray(with_it.thresholds(eer) == without.thresholds(eer))
     assert left_out[fold[3]].all()
