@@ -207,6 +207,12 @@ def test_a_model_without_claims_decides_only_at_the_callers_threshold(
     assert (own["verdict"], own["best"], codes(own)) == ("match", "5", [code])
 
 
+def test_models_say_for_how_many_items_there_are_rates(client: httpx.Client) -> None:
+    told = {one["name"]: one["calibration"] for one in client.get("/models").json()["models"]}
+    assert told["tiny"]["references"] == {"max": [1, 3], "mean": [1, 3]}
+    assert told["far"]["references"] == {"max": [1], "mean": [1]}
+
+
 def test_two_that_match_alike_are_a_tie_and_neither_is_the_best(client: httpx.Client) -> None:
     twin = {"id": "twin", "items": [picture(5, 0)]}
     result = match(client, probe=picture(5, 1), references=[*FILE, twin])
