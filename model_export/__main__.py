@@ -128,7 +128,13 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 
     source = sources.add_parser("onnx", parents=[common], help="an ONNX file, and a spec that says what it takes")
     source.add_argument("path", type=Path, metavar="FILE")
-    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md")
+    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md; inspect drafts one")
+    source.add_argument(
+        "--reference",
+        type=Path,
+        metavar="NPZ",
+        help="items, and the vectors that the owner's own pipeline gives for them; else those that the spec names",
+    )
     source.set_defaults(run=_import_onnx)
 
     source = sources.add_parser("timm", parents=[declared], help="a backbone of timm, where that is installed")
@@ -219,7 +225,7 @@ def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
 def _import_onnx(chosen: argparse.Namespace) -> None:
     from model_export.importing.onnx_files import import_onnx
 
-    _tell(import_onnx(chosen.path, chosen.spec, chosen.out))
+    _tell(import_onnx(chosen.path, chosen.spec, chosen.out, chosen.reference))
 
 
 def _import_timm(chosen: argparse.Namespace) -> None:
