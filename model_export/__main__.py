@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+BESIDE = Path()
+"""Stands for `--draft-spec` without a name."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     return run_command(_parser(), arguments)
@@ -55,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
     _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
+
+    command = commands.add_parser("inspect", help="print what a bundle is, or what an ONNX file takes and gives")
+    command.add_argument("path", type=Path, metavar="BUNDLE_OR_FILE")
+    command.add_argument(
+        "--draft-spec",
+        nargs="?",
+        type=Path,
+        const=BESIDE,
+        metavar="SPEC",
+        help="write a spec for `import onnx`, every guess marked; beside the file, called as it, when no name is given",
+    )
+    command.set_defaults(run=_inspect)
     return parser
 
 
@@ -232,6 +248,12 @@ def _import_timm(chosen: argparse.Namespace) -> None:
     from model_export.importing.timm_backbones import import_timm
 
     _tell(import_timm(chosen.path, chosen.pretrained, chosen.out, _declared(chosen)))
+
+
+def _inspect(chosen: argparse.Namespace) -> None:
+    from model_export.inspecting import inspect
+
+    inspect(chosen.path, chosen.path.with_suffix(".toml") if chosen.draft_spec == BESIDE else chosen.draft_spec)
 
 
 def _declared(chosen: argparse.Namespace) -> Declared:

@@ -172,7 +172,7 @@ def _try(trial: Trial, spec: Spec, axes: Axes, number: int) -> Iterator[Found]:
 
 
 def _differ(got: Rows, wanted: Rows) -> float:
-    """Largest difference in any component; infinite for vectors of another size, and for numbers that are not finite."""
+    """Largest difference in any component; infinite for another size, and for numbers that are not finite."""
     if got.shape != wanted.shape:
         return math.inf
     difference = float(np.abs(got - wanted).max())

@@ -35,7 +35,7 @@ from model_export.importing.foreign import (
     precision_of,
     read_graph,
 )
-from model_export.importing.onnx_spec import Spec, read_spec
+from model_export.importing.onnx_spec import Spec, read_assets, read_spec
 from model_export.importing.publishing import PARITY, Rows, check_free, compare, publish
 from model_export.importing.reference import draw_reference, read_reference
 from model_export.importing.wrapping import wrap
@@ -54,7 +54,7 @@ def import_onnx(path: Path, spec_path: Path, models: Path, reference_path: Path 
         reference_path = spec_path.parent / spec.reference
     check_free(models, spec.name, spec.version)
     model = read_graph(path)
-    assets = {name: (spec_path.parent / file).read_bytes() for name, file in spec.modality.assets.items()}
+    assets = read_assets(spec, spec_path.parent)
     modality = modalities.create(spec.modality.name, spec.modality.params, assets)
     examples = modality.examples()
     feeds = match_inputs(model, spec.graph, tuple(examples[0]))
