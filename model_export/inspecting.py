@@ -81,8 +81,8 @@ def _write_draft(facts: Facts, session: Session, draft: Path) -> None:
     tried = _try(facts, session, entries)
     head = [
         f"Draft of a spec for {facts.path.name}, by `inspect --draft-spec`. Above each field stands how sure it is:",
-        "KNOWN from the file, a GUESS with its reason, or what to ASK THE OWNER. A wrong guess about the preparation",
-        "gives wrong embeddings and no error: check each, best with reference vectors of the owner (docs/importing.md).",
+        "KNOWN from the file, a GUESS with its reason, or what to ASK THE OWNER. A wrong guess of the preparation",
+        "gives wrong embeddings and no error: check each, best with the owner's vectors (docs/importing.md).",
         tried,
     ]
     draft.write_text(write_toml(head, entries), "utf-8")

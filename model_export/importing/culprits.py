@@ -30,6 +30,8 @@ from model_export.importing.reference import embed_prepared, prepare_reference, 
 from model_export.measure import shown
 
 MOST_CHANGES = 3
+FAR, ROUNDING = 10.0, 1e-5
+"""Two choices are told apart where one is so many times farther from the vectors, and not by rounding alone."""
 SHOWN = 3
 """Preparations that fit equally well and are named."""
 
@@ -109,7 +111,7 @@ def check_reference(trial: Trial, spec: Spec) -> None:
     singles = list(_try(trial, spec, axes, 1))
     if difference <= limit:
         print(f"the owner's vectors are met: largest difference {difference:.1e} (limit {limit:.0e})")
-        _tell_what_is_open(singles, limit)
+        _tell_what_is_open(singles, difference, limit)
         return
     by = f"differs by {difference:.2e} from the owner's vectors, allowed is {limit:.0e}"
     if math.isinf(difference):
@@ -140,12 +142,17 @@ def _not_reproduced(tried: Sequence[Found]) -> str:
     )
 
 
-def _tell_what_is_open(singles: Sequence[Found], limit: float) -> None:
-    """Name what the items cannot tell apart: another choice that meets the reference as well is not ruled out."""
+def _tell_what_is_open(singles: Sequence[Found], own: float, limit: float) -> None:
+    """Name what the items cannot tell apart, since another choice that meets the reference as well is not ruled out;
+    and a choice that meets it better by far, though the limit allows the spec's.
+    """
+    near = min(limit, max(FAR * own, ROUNDING))
     tried: dict[str, list[str]] = {}
     for one in singles:
         ((axis, choice),) = one.choices.items()
-        tried.setdefault(axis, []).extend([written(choice)] if one.difference <= limit else [])
+        tried.setdefault(axis, []).extend([written(choice)] if one.difference <= near else [])
+        if own > ROUNDING and FAR * one.difference < own:
+            print(f"  closer by far with {written(choice)} ({one.difference:.0e}): most likely what the owner does")
     for axis, choices in tried.items():
         if choices:
             print(f"  they leave {axis} open: met as well with {' or '.join(choices)}")

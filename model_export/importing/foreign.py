@@ -183,14 +183,11 @@ class Original:
     def __init__(self, session: Session, spec: Graph, feeds: Sequence[Feed], output: str) -> None:
         self._session, self._spec, self._feeds, self._output = session, spec, feeds, output
         self._batch = fixed_batch(feeds)
+        self._dimension: int | None = None
 
     def embed(self, windows: Sequence[Mapping[str, Array]]) -> Rows:
         """Embed windows that come padded to a length that the graph takes: float32 (n, d)."""
-        rows = [self._embed_one(window) for window in windows]
-        if len(sizes := sorted({len(row) for row in rows})) > 1:
-            several = ", ".join(map(str, sizes))
-            raise CommandError(f"the file's output has another size for each item ({several}), so it is no embedding")
-        return np.stack(rows)
+        return np.stack([self._embed_one(window) for window in windows])
 
     def give(self, windows: Sequence[Mapping[str, Array]]) -> Array:
         """What the graph gives for these windows as one batch, neither pooled nor scaled; one alone fills its batch."""
@@ -214,6 +211,10 @@ class Original:
         given = self.give([window])[0].astype(np.float64)
         mask = next((window[name] for name in MASKS if name in window), None)
         vector = _pool(given, mask, self._spec.pooling)
+        self._dimension = self._dimension or len(vector)
+        if len(vector) != self._dimension:
+            sizes = f"{self._dimension} numbers, then {len(vector)}"
+            raise CommandError(f"the file's output has another size for another item ({sizes}), so it is no embedding")
         if self._spec.normalise:
             if not (length := np.linalg.norm(vector)) > 0:
                 raise CommandError("the file's graph gives zeros or no numbers for an item, which have no direction")
