@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from app.runtime.session import open_session
 from model_export.__main__ import main
 from tests.model_export.importing.foreign_graphs import FACE_SPEC, SERIES_SPEC, write_model, write_series
 
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
 FILTERS = Image.Resampling
 SIDE, DIMENSION = 24, 12
 SPEC = FACE_SPEC.replace("112", str(SIDE))
@@ -209,7 +210,7 @@ def write_two_outputs(path: Path) -> Path:
         helper.make_node("Tanh", ["x"], ["steps"]),
         helper.make_node("ReduceMax", ["steps"], ["peak"], axes=[1], keepdims=0),
     ]
-    shape = ["n", 16, 3]
+    shape: list[str | int | None] = ["n", 16, 3]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     made = helper.make_tensor_value_info("steps", TensorProto.FLOAT, shape)
     other = helper.make_tensor_value_info("peak", TensorProto.FLOAT, ["n", 3])
@@ -242,7 +243,7 @@ def test_other_pooling_and_other_output_are_named(
     steps = np.random.default_rng(3).standard_normal((4, 16, 3)).astype(np.float32)
     items = {f"item_{place}": one for place, one in enumerate(steps)}
     vectors = np.stack([pool(np.tanh(one)) for one in steps])
-    np.savez(tmp_path / "theirs.npz", vectors=vectors, **items)  # type: ignore[arg-type]
+    np.savez(tmp_path / "theirs.npz", vectors=vectors, **items)
     assert said in refused(tmp_path, graph, tmp_path / "theirs.npz", capsys, TWO_SPEC)
 
 
@@ -256,7 +257,7 @@ def test_series_normalised_by_the_owner_are_recognised(tmp_path: Path, capsys: p
         feeds = {"x": centred.T[np.newaxis], "valid": np.ones((1, 20), np.int32)}
         vectors.append(session.run("features", feeds)[0].mean(axis=0))
     items = {f"item_{place}": one for place, one in enumerate(steps)}
-    np.savez(tmp_path / "theirs.npz", vectors=np.stack(vectors), **items)  # type: ignore[arg-type]
+    np.savez(tmp_path / "theirs.npz", vectors=np.stack(vectors), **items)
     error = refused(tmp_path, graph, tmp_path / "theirs.npz", capsys, SERIES_SPEC)
     assert "the likely culprit is normalisation" in error
     assert 'modality.params.normalisation = "per_item"' in error
