@@ -39,7 +39,6 @@ from model_export.importing.onnx_spec import Spec, read_assets
 from model_export.precisions.facts import describe_graph
 
 OPERATORS_SHOWN = 8
-UNVERIFIED = "the bundle's own graph: it vouches for no preparation"
 
 
 def inspect(path: Path, draft: Path | None) -> None:
@@ -121,7 +120,6 @@ def _describe_bundle(bundle: Bundle) -> Iterator[str]:
     embedding, licence = manifest.embedding, manifest.licence
     encoder = Encoder(bundle, device="cpu", threads=1)
     encoder.replay_golden()
-    source = UNVERIFIED if golden.source == "self" else golden.source
     megabytes = (len(bundle.graph) + len(bundle.external_data or b"")) / 1e6
     yield f"{bundle.key}: {manifest.status}, fingerprint {bundle.fingerprint}"
     yield f"  two items match when they are {manifest.relation.match_means}; not: {manifest.relation.not_}"
@@ -132,7 +130,7 @@ def _describe_bundle(bundle: Bundle) -> Iterator[str]:
     yield f"  {describe_graph(bundle)}; {megabytes:.1f} MB"
     unit = "of unit length, " if embedding.normalized else ""
     yield f"  embeddings: {embedding.dimension} numbers, {unit}compared by {embedding.metric}"
-    yield f"  golden: {len(golden.items)} items by {source}; reproduced here on {encoder.provider}"
+    yield f"  golden: {len(golden.items)} items; source: {golden.vouched_by}; reproduced here on {encoder.provider}"
     if calibration is None:
         yield "  evidence: none, so that a verdict without a threshold is undetermined, reason uncalibrated"
         return

@@ -8,16 +8,12 @@ from typing import Any
 from app.core.evidence import Calibration, describe_points
 from app.runtime.registry import Model
 
-GOLDEN_SELF = "preparation unverified"
-"""What a user must know of golden vectors that the bundle's own graph made: they cannot show a wrong preparation."""
-
 
 def describe_model(model: Model) -> dict[str, Any]:
     """What the model is, what it takes, what its evidence supports, and what runs it."""
     manifest, calibration = model.bundle.manifest, model.bundle.calibration
     # A demonstration's points cannot be asked for, so they are not offered.
     points = describe_points(calibration) if manifest.status == "released" else []
-    source = model.bundle.golden.source
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -35,7 +31,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "licence": manifest.licence.model_dump(),
         "intended_use": manifest.intended_use,
         "provider": model.encoder.provider,
-        "golden_source": f"self: {GOLDEN_SELF}" if source == "self" else source,
+        "golden_source": model.bundle.golden.vouched_by,
     }
 
 
