@@ -19,7 +19,7 @@ from app.core.bundle import Bundle, read_bundle
 from app.core.errors import TwinserveError
 from app.runtime.encoder import Encoder
 from app.runtime.session import Session
-from model_export.card import markdown_table, point_rows
+from model_export.card import markdown_table, point_rows, type_rows
 from model_export.drafting.choosing import draft_spec, recognise
 from model_export.drafting.entries import Entry, plain, toml, write_toml
 from model_export.drafting.graph import Facts, read_facts
@@ -37,19 +37,21 @@ from model_export.importing.foreign import (
 )
 from model_export.importing.onnx_spec import Spec, read_assets
 from model_export.precisions.facts import describe_graph
+from model_export.subjects import newest, points_of
 
 OPERATORS_SHOWN = 8
 
 
 def inspect(path: Path, draft: Path | None) -> None:
-    """Print what lies at `path`, a bundle's folder or an ONNX file; of a file write a draft of its spec to `draft`.
+    """Print what lies at `path`: a bundle, the highest of a folder of versions, or an ONNX file; of that write a draft
+    of its spec to `draft`.
 
     Raises CommandError or BundleRefused for what is neither, and for a draft that would replace a file.
     """
     if path.is_dir():
         if draft is not None:
             raise CommandError(f"{path}: --draft-spec is for an ONNX file; a bundle has its manifest")
-        print("\n".join(_describe_bundle(read_bundle(path))))
+        print("\n".join(_describe_bundle(read_bundle(newest(path)))))
         return
     if draft is not None and draft.exists():
         raise CommandError(f"{draft} exists already: name another file for the draft")
@@ -141,3 +143,7 @@ def _describe_bundle(bundle: Bundle) -> Iterator[str]:
         f"{calibration.valid_for_days} days"
     )
     yield from ["", *markdown_table(point_rows(calibration))]
+    default = next((point for point in points_of(bundle) if point["default"]), None)
+    if default is not None:
+        yield f"\nat the default threshold, {default['threshold']:.4f}, matches of each type:\n"
+        yield from markdown_table(type_rows(calibration, float(default["threshold"])))
