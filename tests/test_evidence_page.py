@@ -33,7 +33,7 @@ def printed(command: str, capsys: pytest.CaptureFixture[str], folder: Path) -> s
 
 @needs("glyphs")
 @needs("questions")
-@needs("heartbeat")
+@needs("signatures")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_table_is_what_its_command_prints(
     command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

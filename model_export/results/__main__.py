@@ -6,9 +6,13 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
 from model_export.floors import FITS
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,6 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
     command.set_defaults(run=_fill)
 
+    _add_evidence(commands)
+
+    command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of the tables and their items")
+    command.set_defaults(run=_own_pairs)
+
+    command = commands.add_parser("leave-one-out", help="train once for each speaker left out, and print what it does")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of run folders")
+    command.set_defaults(run=_leave_one_out)
+    return parser
+
+
+def _add_evidence(commands: _Commands) -> None:
+    """What docs/evidence.md is made with."""
     command = commands.add_parser("base-rates", help="print how many verdicts are wrong, by how common matches are")
     command.add_argument("--fmr", type=_rate, required=True)
     command.add_argument("--fnmr", type=_rate, required=True)
@@ -82,17 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("bundle", type=Path)
     command.add_argument("--pairs", type=Path, required=True, metavar="FILE")
     command.set_defaults(run=_claims)
-
-    command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
-    command.add_argument("recipe", type=Path)
-    command.add_argument("--out", type=Path, required=True, help="folder of the tables and their items")
-    command.set_defaults(run=_own_pairs)
-
-    command = commands.add_parser("leave-one-out", help="train once for each speaker left out, and print what it does")
-    command.add_argument("recipe", type=Path)
-    command.add_argument("--out", type=Path, required=True, help="folder of run folders")
-    command.set_defaults(run=_leave_one_out)
-    return parser
 
 
 # Each command imports its own libraries: help needs nothing.
