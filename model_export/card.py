@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.bundle import Draft, Training
-from app.core.evidence import Calibration, OperatingPoint, Rate, describe_points
+from app.core.evidence import Calibration, OperatingPoint, Rate, describe_points, fmr_at
 
 Row = Sequence[str]
 Table = tuple[str, Sequence[Row]]
@@ -124,6 +124,17 @@ def point_row(point: OperatingPoint, mark: str = "") -> Row:
         show(verified.fmr if verified else None),
         show(verified.fnmr if verified else None),
     )
+
+
+def type_rows(calibration: Calibration, threshold: float) -> list[Row]:
+    """How often each impostor type matches at a threshold: header first."""
+    rows: list[Row] = [("impostor", "is", "FMR")]
+    for one in calibration.impostors:
+        curve = calibration.fmr_curve(one.type)
+        assert curve is not None  # Calibration holds one for each impostor type
+        words = f"{one.description}, of another population ({one.population})" if one.external else one.description
+        rows.append((one.type, words, show(fmr_at(curve, threshold))))
+    return rows
 
 
 def show(rate: Rate | None) -> str:

@@ -11,8 +11,6 @@ from app.runtime.registry import Model
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("max", "mean")
 """By which of them a reference's items may be measured together; one item needs neither."""
-GOLDEN_SELF = "preparation unverified"
-"""What a user must know of golden vectors that the bundle's own graph made: they cannot show a wrong preparation."""
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -20,7 +18,6 @@ def describe_model(model: Model) -> dict[str, Any]:
     manifest, calibration = model.bundle.manifest, model.bundle.calibration
     # A demonstration's points cannot be asked for, so they are not offered.
     points = describe_points(calibration) if manifest.status == "released" else []
-    source = model.bundle.golden.source
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -38,7 +35,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "licence": manifest.licence.model_dump(),
         "intended_use": manifest.intended_use,
         "provider": model.encoder.provider,
-        "golden_source": f"self: {GOLDEN_SELF}" if source == "self" else source,
+        "golden_source": model.bundle.golden.vouched_by,
     }
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import version_converter
+from onnx import TensorProto, version_converter
+from onnx.external_data_helper import load_external_data_for_model
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from app.core.bundle import EXTERNAL_FILE
 from app.core.errors import TwinserveError
 from app.core.modalities.base import Array, Window
 from app.runtime.session import Session, first_line, open_session
@@ -30,6 +32,9 @@ OLDEST_OPSET, NEWEST_OPSET = 13, 26
 """Older ones are lifted to the oldest; the newest is what the CUDA build of ONNX Runtime takes, as is NEWEST_IR."""
 OLDEST_IR, NEWEST_IR = 8, 13
 MASKS = ("mask", "attention_mask")
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Whose operators ONNX Runtime brings along."""
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 Rows = npt.NDArray[np.float32]
 
@@ -52,13 +57,16 @@ def read_graph(path: Path) -> onnx.ModelProto:
     bounds. Raises CommandError for what is no such graph, or too new.
     """
     try:
-        model = onnx.load(path)
-    except OSError:
+        model = onnx.load(path, load_external_data=False)
+        _check_weights(path, model)
+        load_external_data_for_model(model, str(path.parent))
+    except (OSError, CommandError):
         raise
     except Exception as error:  # protobuf, and onnx for external weights, raise types of their own
         raise CommandError(f"{path}: is no whole ONNX graph: {one_line(error)}") from error
     if not model.graph.node:
         raise CommandError(f"{path}: is no whole ONNX graph: it has no nodes")
+    _check_operators(path, model)
     opset = opset_of(model)
     if opset > NEWEST_OPSET:
         raise CommandError(f"{path}: opset {opset} is newer than {NEWEST_OPSET}, the newest that is served")
@@ -76,6 +84,27 @@ def read_graph(path: Path) -> onnx.ModelProto:
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     return model
+
+
+def _check_weights(path: Path, model: onnx.ModelProto) -> None:
+    """The files beside the graph that hold its weights are there. (onnx itself refuses those that lie elsewhere.)"""
+    tensors = (tensor for graph in graphs_of(model) for tensor in graph.initializer)
+    for tensor in tensors:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), None)
+        if location is not None and not (path.parent / location).exists():
+            raise CommandError(f"{path}: its weights lie in {location!r}, which is not beside it: put it there")
+
+
+def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+    """Every operator is one that ONNX Runtime brings, or a function that the file itself defines."""
+    own = {function.domain for function in model.functions}
+    for graph in graphs_of(model):
+        for node in graph.node:
+            if node.domain not in DOMAINS | own:
+                raise CommandError(
+                    f"{path}: its operator {node.op_type!r} is of {node.domain!r}, a library of somebody's own, and "
+                    "such code is never loaded: export it with ONNX's operators"
+                )
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -126,14 +155,23 @@ def fixed_batch(feeds: Sequence[Feed]) -> int | None:
 
 
 def output_of(model: onnx.ModelProto, spec: Graph) -> str:
-    """The output's name. Raises CommandError where it is not there, or left out though there are several."""
+    """The output's name. Raises CommandError where it is not there, left out though there are several, or no vector."""
     own = [value.name for value in model.graph.output]
     if spec.output is None and len(own) != 1:
         raise CommandError(f"graph.output: the file has {len(own)} outputs, name one of {', '.join(own)}")
     name = spec.output or own[0]
     if name not in own:
         raise CommandError(f"graph.output: the file has no output {name!r}; it has {', '.join(own)}")
+    if model.graph.output[own.index(name)].type.tensor_type.elem_type not in FLOATS:
+        raise CommandError(f"graph.output: the file's output {name!r} gives no floating-point numbers, so no vector")
     return name
+
+
+def open_original(model: onnx.ModelProto) -> Session:
+    """The file's own graph, opened. Raises BundleRefused for what ONNX Runtime does not take."""
+    graph, external = serialise(_copy(model))
+    weights = None if external is None else {EXTERNAL_FILE: external}
+    return open_session(graph, device="cpu", threads=1, external_data=weights)
 
 
 class Original:
@@ -142,12 +180,10 @@ class Original:
     Raises CommandError where the graph does not take what the modality makes, or gives no vector for an item.
     """
 
-    def __init__(self, model: onnx.ModelProto, spec: Graph, feeds: Sequence[Feed], output: str) -> None:
-        self._spec, self._feeds, self._output = spec, feeds, output
-        graph, external = serialise(_copy(model))
-        weights = None if external is None else {"model.onnx.data": external}
-        self._session: Session = open_session(graph, device="cpu", threads=1, external_data=weights)
+    def __init__(self, session: Session, spec: Graph, feeds: Sequence[Feed], output: str) -> None:
+        self._session, self._spec, self._feeds, self._output = session, spec, feeds, output
         self._batch = fixed_batch(feeds)
+        self._dimension: int | None = None
 
     def embed(self, windows: Sequence[Mapping[str, Array]]) -> Rows:
         """Embed windows that come padded to a length that the graph takes: float32 (n, d)."""
@@ -175,8 +211,14 @@ class Original:
         given = self.give([window])[0].astype(np.float64)
         mask = next((window[name] for name in MASKS if name in window), None)
         vector = _pool(given, mask, self._spec.pooling)
+        self._dimension = self._dimension or len(vector)
+        if len(vector) != self._dimension:
+            sizes = f"{self._dimension} numbers, then {len(vector)}"
+            raise CommandError(f"the file's output has another size for another item ({sizes}), so it is no embedding")
         if self._spec.normalise:
-            vector = vector / np.linalg.norm(vector)
+            if not (length := np.linalg.norm(vector)) > 0:
+                raise CommandError("the file's graph gives zeros or no numbers for an item, which have no direction")
+            vector = vector / length
         return vector.astype(np.float32)
 
 
@@ -218,6 +260,8 @@ def _pool(given: npt.NDArray[np.float64], mask: Array | None, pooling: str) -> n
 
 def _feed(array: str, value: onnx.ValueInfoProto) -> Feed:
     tensor = value.type.tensor_type
+    if tensor.elem_type == TensorProto.STRING:
+        raise CommandError(f"the file's input {value.name!r} takes strings, which no modality makes")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise CommandError(f"the file's input {value.name!r} declares no axes")
     dims = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
