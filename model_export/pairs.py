@@ -11,8 +11,8 @@ others, are one thing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from app.core.modalities.base import Item
 from app.core.scoring import Metric, similarity
 from model_export.comparing import Scores, hardest
 from model_export.errors import CommandError
-from model_export.measure import Embeddings
+from model_export.measure import Embeddings, Vectors
 from model_export.pair_rows import Cells, Row, read_rows
 
 MAX_PAIRS = 100_000
@@ -68,6 +68,14 @@ class PairTable:
     def types(self) -> tuple[str, ...]:
         """The impostor types, in alphabetical order."""
         return tuple(np.unique(self.kind[~self.label]).tolist())
+
+    def select(self, pairs: Integers) -> PairTable:
+        """The pairs at these places alone, and their items."""
+        used, places = np.unique(np.stack([self.a[pairs], self.b[pairs]]), return_inverse=True)
+        a, b = places.reshape(2, -1)
+        by_pair = {name: getattr(self, name)[pairs] for name in ("label", "kind", "unit_a", "unit_b", "row")}
+        items = [self.items[at] for at in used.tolist()]
+        return replace(self, items=items, a=a, b=b, unit_of_item=self.unit_of_item[used], **by_pair)
 
 
 @dataclass(frozen=True)
@@ -137,16 +145,26 @@ def join_pairs(
     )
 
 
-def score_pairs(table: PairTable, rows: Embeddings, metric: Metric) -> MeasuredPairs:
-    """Compare the pairs whose items could both be embedded. Raises CommandError where too few are left."""
+def score_pairs(
+    table: PairTable,
+    rows: Embeddings,
+    metric: Metric,
+    *,
+    others: Vectors | None = None,
+    tell: Callable[[str], None] = print,
+) -> MeasuredPairs:
+    """Compare the pairs whose items could both be embedded. Raises CommandError where too few are left.
+
+    `others`: vectors of the same items changed somehow; then item `a` of each pair is as it was, item `b` changed.
+    """
     for code, share in rows.failure_to_acquire.items():
-        print(f"{share:.2%} of the items are refused, their pairs left out: {code}")
+        tell(f"{share:.2%} of the items are refused, their pairs left out: {code}")
     place = np.cumsum(rows.kept) - 1
     kept = np.flatnonzero(rows.kept[table.a] & rows.kept[table.b])
     label, kind = table.label[kept], table.kind[kept]
     a, b = place[table.a[kept]], place[table.b[kept]]
-    vectors = rows.vectors
-    score = np.array([similarity(vectors[i], vectors[j], metric) for i, j in zip(a, b, strict=True)], np.float32)
+    vectors, second = rows.vectors, rows.vectors if others is None else others
+    score = np.array([similarity(vectors[i], second[j], metric) for i, j in zip(a, b, strict=True)], np.float32)
     names, unit = np.unique(np.stack([table.unit_a[kept], table.unit_b[kept]]), return_inverse=True)
     unit_a, unit_b = unit.reshape(2, -1)
     types = [name for name in table.types if (kind == name).any()]

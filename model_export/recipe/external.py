@@ -22,7 +22,9 @@ class ExternalType(Section):
 class External(Section):
     """A population beside the recipe's own, reported with the evidence; see model_export/outside.py."""
 
-    reader: Literal["signatures_dutch", "att_faces"]
+    reader: Literal["signatures_dutch", "att_faces"] = Field(
+        description="whose files these are; see the module of that name in model_export/datasets"
+    )
     folder: str = Field(description="folder below TWINSERVE_DATA")
     population: str = Field(description="what was measured, in words")
     unit: str = Field(description="the independent source that is counted, as in 'person'")
