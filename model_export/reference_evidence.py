@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,11 +63,13 @@ def measure_references(
                 draws=chosen.draws,
                 seed=recipe.seed,
             )
-            own = reference_points(calibration, k, how)
-            if tested is None:
-                points[how] = _cross_fit(own, _knots(calibration, k, how), scores, recipe, population=population)
-            else:
-                points[how] = _verify(own, tested[how], recipe, population=population)
+            points[how] = _verify(
+                reference_points(calibration, k, how),
+                scores if tested is None else tested[how],
+                recipe,
+                population=population,
+                knots=_knots(calibration, k, how) if tested is None else None,
+            )
             if broken := disagreeing_points(points[how]):
                 raise CommandError(
                     f"with {k} references, {AGGREGATION_WORDS[how]}, calibration and verification disagree, so nothing "
@@ -83,35 +86,19 @@ def points_table(k: int, points: Mapping[Aggregation, Sequence[OperatingPoint]])
 
 
 def _verify(
-    points: Sequence[OperatingPoint], scores: Scores, recipe: Recipe, *, population: str
+    points: Sequence[OperatingPoint], scores: Scores, recipe: Recipe, *, population: str, knots: Float32 | None
 ) -> Sequence[OperatingPoint]:
-    return verify_points(
-        points,
-        scores.units,
-        scores.genuine,
-        scores.impostors,
-        population=population,
-        draws=recipe.calibration.draws,
-        seed=recipe.seed,
-    )
+    """The points verified on other units; where these are the pool that chose them, inside it, at the curves' `knots`.
 
-
-def _cross_fit(
-    points: Sequence[OperatingPoint], knots: Float32, scores: Scores, recipe: Recipe, *, population: str
-) -> Sequence[OperatingPoint]:
-    """The points verified inside the pool that chose them; as they are, and said aloud, where units are too few."""
+    As they are, and said aloud, where units are too few for that.
+    """
+    chosen = recipe.calibration
+    sample = scores.units, scores.genuine, scores.impostors
+    words: dict[str, Any] = {"population": population, "draws": chosen.draws, "seed": recipe.seed}
+    if knots is None:
+        return verify_points(points, *sample, **words)
     try:
-        return cross_fit_points(
-            points,
-            knots,
-            scores.units,
-            scores.genuine,
-            scores.impostors,
-            population=population,
-            folds=recipe.calibration.folds,
-            draws=recipe.calibration.draws,
-            seed=recipe.seed,
-        )
+        return cross_fit_points(points, knots, *sample, folds=chosen.folds, **words)
     except ValueError as error:
         print(f"nothing is verified with several references: {error}")
         return points
