@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from model_export.beside import PAIR_DRAWS, PAIR_SEED
 from model_export.card import markdown_table
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import PAIR_DRAWS, PAIR_SEED
 from model_export.floors.subject import Floor
 from model_export.measure import keep_labelled
 from model_export.pairs import read_pairs, score_pairs
