@@ -24,14 +24,14 @@ from model_export.errors import CommandError
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.sampling import distance_of
-from model_export.sampling import seed_everything
+from model_export.sampling import check_batches, seed_everything
 from model_export.tokenizer import train_tokenizer
 from model_export.training.budget import count_steps
 from model_export.training.checkpoints import Mark, read_mark, read_tensors, write_state, write_weights
 from model_export.training.collapse import LOOKS, Signs, find_collapse
 from model_export.training.devices import choose_device, held_threads, keep_freed_memory
 from model_export.training.interrupts import Interrupts, listening
-from model_export.training.material import check_training_items
+from model_export.training.material import check_network, check_training_items
 from model_export.training.progress import Row, Shown, draw_progress
 from model_export.training.run_folder import (
     BUDGET_FILE,
@@ -59,10 +59,13 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     """
     recipe = read_recipe(recipe_path)
     device = choose_device(recipe.compute)
+    check_network(recipe, recipe_path)
     mark = None if fresh else _find_run(run, recipe)
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
+        run.mkdir(parents=True, exist_ok=True)
         splits = read_splits(recipe, run)
         check_training_items(splits.training)
+        check_batches(splits.training, recipe.sampler)
         if mark is None:
             _begin_folder(recipe_path, recipe, run, splits.training)
         keep_freed_memory()
@@ -72,8 +75,8 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
 
 def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     """How far a run of this recipe has come in a folder. Raises CommandError for any other run, or one at its end."""
-    if not (run / RECIPE_FILE).exists():
-        return None
+    if not (run / WEIGHTS_FILE).exists():
+        return None  # nothing was learnt there, whatever was tried
     try:
         same = read_recipe(run / RECIPE_FILE).model_dump() == recipe.model_dump()
     except CommandError:
@@ -83,14 +86,11 @@ def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     mark = read_mark(run)
     if mark is not None and mark.step < mark.steps:
         return mark
-    if mark is not None or (run / WEIGHTS_FILE).exists():
-        raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
-    return None
+    raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
 
 
 def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems) -> None:
     """An empty run: what an earlier one left is removed, but for the budget of the same recipe."""
-    run.mkdir(parents=True, exist_ok=True)
     held, content = run / RECIPE_FILE, recipe_path.read_bytes()
     same = held.exists() and held.read_bytes() == content
     remove_run(run, keep=(BUDGET_FILE,) if same else ())
