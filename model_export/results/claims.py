@@ -39,7 +39,7 @@ from model_export.training.run_folder import PROGRESS_FILE, write_whole
 LOSSES = {
     "contrastive": 'name = "contrastive"\nmargin = 0.5\n',
     "triplet": 'name = "triplet"\nmargin = 0.2\n',
-    "supervised contrastive": 'name = "supervised_contrastive"\ntemperature = 0.1\n',
+    "supervised contrastive": 'name = "supervised_contrastive"\ntemperature = 0.07\n',
 }
 """The `[loss]` section of each; the numbers are the best of some on validation alphabets, as docs/results.md says."""
 
