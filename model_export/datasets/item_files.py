@@ -72,7 +72,7 @@ def read_item(path: Path, form: str) -> Item:
 
 
 def from_http(item: Mapping[str, Any], form: str) -> Item:
-    """An item as over HTTP in the engine's form. Raises CommandError unless its one content is of the model's `form`."""
+    """An item as over HTTP in the engine's form. Raises CommandError unless its content is of the model's `form`."""
     if given := sorted(set(item) & {*FORMS, "embedding"} - {form}):
         raise CommandError(f"this model takes items of {form}, and here is {given[0]}")
     if form not in item:

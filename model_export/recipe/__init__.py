@@ -59,6 +59,7 @@ from model_export.recipe.sampling import (
     ProxyAnchorChoice,
     Sampler,
     SemiHardMiner,
+    SinglePairsMiner,
     SupervisedContrastiveChoice,
     TripletChoice,
     distance_of,
@@ -108,6 +109,7 @@ __all__ = [
     "SequenceAugmentation",
     "SequenceChoice",
     "SequenceEncoderChoice",
+    "SinglePairsMiner",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
     "TimmChoice",
@@ -257,11 +259,17 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
             yield "augmentation.hide_bands: hides nothing of one channel"
     if not encoder.normalise and distance_of(recipe.loss) != "euclidean":
         yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
-    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
-        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
     if isinstance(recipe.data, PairsData):
         yield from _idle_with_pairs(recipe)
+    yield from _idle_mining(recipe)
     yield from _idle_measures(recipe)
+
+
+def _idle_mining(recipe: Recipe) -> Iterator[str]:
+    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
+        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
+    if isinstance(recipe.miner, SinglePairsMiner) and not isinstance(recipe.loss, ContrastiveChoice):
+        yield f"miner.name: {recipe.loss.name} compares pairs of one item, and with single_pairs each item has one"
 
 
 def _idle_measures(recipe: Recipe) -> Iterator[str]:

@@ -6,7 +6,7 @@ last finished round and comes to the same weights. loop.py holds the rounds, tra
 kept between rounds, watch.py and collapse.py what is looked at after each, progress.py what is shown.
 """
 
-from model_export.training.loop import train
+from model_export.training.loop import is_finished, train
 from model_export.training.run_folder import TOKENIZER_FILE, make_modality, make_network
 
-__all__ = ["TOKENIZER_FILE", "make_modality", "make_network", "train"]
+__all__ = ["TOKENIZER_FILE", "is_finished", "make_modality", "make_network", "train"]

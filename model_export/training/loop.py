@@ -73,20 +73,33 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
         session.follow()
 
 
+def is_finished(recipe_path: Path, run: Path) -> bool:
+    """Whether a folder holds a run that followed this recipe to its end. Raises CommandError for any other run."""
+    mark = read_mark(run) if _holds_run(run, read_recipe(recipe_path)) else None
+    return mark is not None and mark.step == mark.steps
+
+
 def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     """How far a run of this recipe has come in a folder. Raises CommandError for any other run, or one at its end."""
+    if not _holds_run(run, recipe):
+        return None
+    mark = read_mark(run)
+    if mark is not None and mark.step < mark.steps:
+        return mark
+    raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
+
+
+def _holds_run(run: Path, recipe: Recipe) -> bool:
+    """Whether a run of this recipe has come to weights in a folder. Raises CommandError for a run of another."""
     if not (run / WEIGHTS_FILE).exists():
-        return None  # nothing was learnt there, whatever was tried
+        return False  # nothing was learnt there, whatever was tried
     try:
         same = read_recipe(run / RECIPE_FILE).model_dump() == recipe.model_dump()
     except CommandError:
         same = False
     if not same:
         raise CommandError(f"{run}: holds a run of another recipe; give another --out, or --fresh to replace it")
-    mark = read_mark(run)
-    if mark is not None and mark.step < mark.steps:
-        return mark
-    raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
+    return True
 
 
 def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems) -> None:

@@ -18,7 +18,7 @@ from model_export.training.run_folder import TOKENIZER_FILE
 
 
 def check_network(recipe: Recipe, path: Path) -> None:
-    """Raise CommandError, before an item is read, for params that the modality refuses, or an encoder that does not fit.
+    """Raise CommandError, before an item is read, for params the modality refuses, or an encoder that does not fit.
 
     The tokenizer of a text encoder comes with the items. One that was taught nothing stands in for it.
     """
