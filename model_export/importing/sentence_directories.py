@@ -68,8 +68,6 @@ def find_folder(source: str) -> Path:
             folder = Path(snapshot_download(source, ignore_patterns=list(OTHER_FORMATS)))
         except Exception as error:  # the library raises many types: names, networks, permissions
             raise CommandError(f"{source}: no such directory, and the hub gives none: {one_line(error)}") from error
-    if not (folder / MODULES).is_file():
-        raise CommandError(f"{source}: holds no {MODULES}, so it does not say how tokens become one vector")
     return folder
 
 
@@ -80,6 +78,8 @@ def copy_directory(folder: Path, to: Path) -> None:
 
 def load_model(folder: Path) -> SentenceTransformer:
     """The model on the CPU in float32, refused where the graph could not be what it is."""
+    if not (folder / MODULES).is_file():
+        raise CommandError(f"{folder}: holds no {MODULES}, so it does not say how tokens become one vector")
     transformers.utils.logging.disable_progress_bar()
     try:
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
@@ -189,7 +189,7 @@ def tell_origin(folder: Path, model: SentenceTransformer, unit: bool) -> str:
     digest = f", {WEIGHTS} sha256 {sha256_hex(weights.read_bytes())}" if weights.is_file() else ""
     appended = "; scaling to unit length appended at import" if unit else ""
     kind = type(transformer_of(model).auto_model).__name__
-    return f"imported from a sentence-transformers directory ({kind}{digest}); trained by its owner on {data}{appended}"
+    return f"a sentence-transformers directory ({kind}{digest}); trained by its owner on {data}{appended}"
 
 
 def read_card(folder: Path) -> dict[str, Any]:

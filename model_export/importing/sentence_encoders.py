@@ -85,7 +85,7 @@ def import_sentence_encoder(source: str, models: Path, declared: Declared, choic
         dimension=framework.shape[1],
         metric=metric,
         normalized=metric == "cosine",
-        origin=tell_origin(folder, model, unit),
+        origin=f"imported from {tell_origin(folder, model, unit)}",
         providers=(CPU, CUDA),
         libraries=LIBRARIES,
     )
@@ -125,9 +125,8 @@ def _export(sentences: Sentences, names: Sequence[str]) -> onnx.ModelProto:
 
 def _probes(params: dict[str, Any]) -> list[Item]:
     """The sentences, and one for each prefix, all to be cut where they are long, as the library cuts them."""
-    sentences = text.probe_items(params["max_tokens"], windowed=False)
-    prefixed: list[Item] = [{"text": "How far is the moon?", "prefix": name} for name in params["prefixes"]]
-    return [{**item, "truncate": True} for item in (*sentences, *prefixed)]
+    items = text.probe_items(params["max_tokens"], windowed=False, prefixes=params["prefixes"])
+    return [{**item, "truncate": True} for item in items]
 
 
 def _encode(model: SentenceTransformer, item: Item, unit: bool) -> Rows:

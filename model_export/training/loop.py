@@ -217,7 +217,7 @@ class _Session:
         begun = read_begun(self.run)
         facts = {
             "recipe": name_recipe(self.recipe),
-            "data": self.recipe.data.licence + (f"; begun with the weights of: {begun.origin}" if begun else ""),
+            "data": self.recipe.data.licence + (f"; begun with the weights of {begun.origin}" if begun else ""),
             "seed": self.recipe.seed,
             "library_versions": {name: version(name) for name in _libraries(self.recipe)},
             "duration_seconds": round(seconds),
