@@ -141,7 +141,7 @@ class ModalityChoice(Section):
     params: dict[str, Any] = Field(
         default_factory=dict,
         description="how items are prepared, as the modality's own page says; must be given, but for an encoder of "
-        "sentence-transformers, whose directory says it: there what is given must be its own, but for long_text",
+        "sentence-transformers: its directory says it, and only long_text and window_overlap may be added",
     )
 
 

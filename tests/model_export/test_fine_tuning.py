@@ -30,6 +30,7 @@ from tests.model_export.importing.tiny_sentences import MAX_TOKENS, write_senten
 from tests.model_export.tiny_sets import RECIPES, write_tiny_questions
 from tests.supervisor.live import live_service
 
+DOCS = Path(__file__).parents[2] / "docs"
 SENTENCES = """[modality]
 name = "text"
 
@@ -321,6 +322,30 @@ def test_a_directory_keeps_the_comparison_that_it_declares_unless_told(
     write_sentence_encoder(tmp_path, further=(), similarity_fn_name="euclidean")
     assert "compares by euclidean; give normalise" in refused(tmp_path, capsys, SENTENCES)
     follow(tmp_path, "cosine", SENTENCES.replace("dimension = 32", "dimension = 32\nnormalise = true"))
+
+
+def block(page: str, pattern: str) -> str:
+    """The one group of the first match in a page of docs/."""
+    found = re.search(pattern, (DOCS / page).read_text("utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_example_of_the_page_trains_on_the_pairs_of_the_other_page(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TWINSERVE_DATA")
+    recipe = block("recipes.md", r"<!-- fine-tuning example -->\n```toml\n(.*?)```")
+    table = block("your-data.md", r"python - <<'END'\n((?:(?!END\n).)*pairs\.csv.*?)END\n")
+    monkeypatch.chdir(tmp_path)
+    exec(table, {})
+    shutil.copytree(work / "model", tmp_path / "runs" / "minilm")
+    for old, new in (("dimension = 384", "dimension = 32"), ("steps = 200", "steps = 20")):
+        assert old in recipe
+        recipe = recipe.replace(old, new)
+    Path("asked.toml").write_text(recipe, "utf-8")
+    assert main(["train", "asked.toml", "--out", "run"]) == 0
+    assert "step 20 of 20" in capsys.readouterr().err
 
 
 def test_a_missing_library_is_told_with_what_to_install(
