@@ -81,10 +81,10 @@ def read_directory(folder: Path, choice: SentenceTransformersChoice, given: dict
 
 
 def _freeze(transformer: Any, layers: int) -> None:
-    """Keep training from the embeddings and the first `layers` layers. Raises CommandError for more than there are."""
+    """Keep training from the embeddings and the first `layers` layers. Raises CommandError where none is left."""
     count = transformer.config.num_hidden_layers
-    if layers > count:
-        raise CommandError(f"encoder.frozen_layers: {layers}, and the transformer has {count} layers")
+    if layers >= count:
+        raise CommandError(f"encoder.frozen_layers: {layers} leaves none of the {count} layers to train")
     stacks = (part for part in transformer.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
     embeddings = getattr(transformer, "embeddings", None) or transformer.get_input_embeddings()
     for part in (embeddings, *next(stacks)[:layers]):

@@ -265,7 +265,7 @@ def test_a_tuned_directory_is_tuned_on_and_keeps_its_tokenizer(work: Path) -> No
         ('from = "model"', 'from = "bag"', "encoder.name: 'sentence_transformers' here, and 'bag'"),
         ('from = "model"', "", "encoder.from"),
         ("dimension = 32", "dimension = 64", "encoder.dimension: 64 here, and vectors of"),
-        ("dimension = 32", "dimension = 32\nfrozen_layers = 3", "frozen_layers: 3, and the transformer has 2 layers"),
+        ("dimension = 32", "dimension = 32\nfrozen_layers = 2", "frozen_layers: 2 leaves none of the 2 layers"),
         ('name = "text"', 'name = "text"\nparams = { max_tokens = 64 }', "max_tokens: 64 here, and"),
         ("[modality]", "[tokenizer]\nvocabulary = 200\n\n[modality]", "with encoder.from it comes from there"),
     ],
