@@ -34,6 +34,9 @@ TRAINING_ONLY = {"from_", "from_share", "dropout", "jitter", "frozen_layers"}
 NO_CUT = {*MARKS, "licence", "duplicates", "near_duplicates", "impostors"}
 """Fields of `[data]` that may be others while the cut is the same."""
 
+SOURCE = ("reader", "folder", "table")
+"""Those that say which data it is."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -127,14 +130,13 @@ def _check_cut(recipe: Recipe, trained_on: list[dict[str, Any]], folder: Path) -
     Raises CommandError for another cut of the same data; of other data only a person can tell, and is told.
     """
     own = recipe.data.model_dump(mode="json", exclude=NO_CUT)
-    for data in trained_on:
-        if data == own:
-            continue
-        if all(data.get(name) == own.get(name) for name in ("reader", "folder", "table")):
-            raise CommandError(
-                f"encoder.from: {folder} was trained on another cut of the same data, so that what is measured here "
-                "may have trained it: give [data] as its recipe does"
-            )
+    others = [data for data in trained_on if data != own]
+    if any(all(data.get(name) == own.get(name) for name in SOURCE) for data in others):
+        raise CommandError(
+            f"encoder.from: {folder} was trained on another cut of the same data, so that what is measured here may "
+            "have trained it: give [data] as its recipe does"
+        )
+    if others:
         print(
             f"note: {folder} was trained on other data; see that nothing of it is among what this recipe measures",
             file=sys.stderr,

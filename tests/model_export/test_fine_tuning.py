@@ -23,7 +23,7 @@ from model_export.populations import read_splits
 from model_export.precisions.sources import half_graph
 from model_export.recipe import read_recipe
 from model_export.training import make_modality, make_network
-from model_export.training.checkpoints import read_tensors
+from model_export.training.checkpoints import read_tensors, write_weights
 from model_export.training.run_folder import WEIGHTS_FILE, read_facts
 from model_export.training.trainer import Trainer
 from tests.model_export.importing.tiny_sentences import MAX_TOKENS, write_sentence_encoder
@@ -314,6 +314,13 @@ def test_a_run_without_weights_is_told_before_any_data_is_read(
     (tmp_path / "bag" / WEIGHTS_FILE).unlink()
     onwards = BAG.replace('name = "bag"', 'name = "bag"\nfrom = "bag"')
     assert f"holds no {WEIGHTS_FILE}" in refused(tmp_path, capsys, onwards)
+
+
+def test_one_weight_of_two_names_is_kept_under_both(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).reshape(2, 3)
+    write_weights(tmp_path / "w", {"shared": weight, "embeddings": weight})
+    kept = load_file(tmp_path / "w")
+    assert all(torch.equal(kept[name], weight) for name in ("shared", "embeddings"))
 
 
 def test_a_directory_keeps_the_comparison_that_it_declares_unless_told(
