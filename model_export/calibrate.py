@@ -34,7 +34,7 @@ from app.core.evidence import (
 from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
-from model_export.calibration_loss import Loss, broken_losses
+from model_export.calibration_loss import Loss, drop_broken
 from model_export.card import write_card
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
@@ -312,13 +312,13 @@ def _publish(
     hardest: str = "",
     dropped: Sequence[str] = (),
 ) -> Path:
-    """Write the next version. Raises CommandError where the calibration and its verification disagree, and where the
-    log-likelihood ratio loses more than is promised, unless nothing is claimed anyway.
+    """Write the next version, without a log-likelihood ratio that loses more than is promised.
+
+    Raises CommandError where the calibration and its verification disagree.
     """
     if broken := disagreements(calibration):
         raise CommandError(f"calibration and verification disagree, so nothing is published: {'; '.join(broken)}")
-    if calibration.supported and (lines := broken_losses(losses)):
-        raise CommandError(f"the log-likelihood ratio is not what is promised, so nothing is published: {lines[0]}")
+    calibration = drop_broken(calibration, losses)
     bundle = subject.encoder.bundle
     draft = bundle.manifest.draft(
         version=_next_version(subject, models), status="released" if calibration.supported else "demonstration"

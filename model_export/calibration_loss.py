@@ -8,7 +8,7 @@ per impostor type, judged by the lower end of its interval from a paired bootstr
 A ratio never says more than its sample supports: it is limited to -ln(units) and ln(unit pairs). With few units these
 limits alone cost something, even where an encoder errs never: 0.06 bits with 12 units, 0.03 with 27. So there are two
 ways to miss the promise. Where the best map *within the same limits* would be as costly, the sample is too small for
-more, and that is said; where the map loses more than LIMIT beyond that, it does not fit, and the evidence is refused.
+more, and that is said; where the map loses more than LIMIT beyond that, it does not fit, and no ratio is published.
 Where the limits alone cost more than LIMIT (13 units or fewer), nothing is judged.
 """
 
@@ -95,13 +95,20 @@ def measure_losses(
         raise CommandError(f"the log-likelihood ratio cannot be judged: {error}") from error
 
 
-def broken_losses(losses: Mapping[str, Loss]) -> list[str]:
-    """One line for each impostor type whose map does not fit."""
-    return [
-        f"{name}: Cllr less minCllr {one.lost.value:.3f} bits, at the lower end {one.lost.low:.3f}; promised: {LIMIT}"
-        for name, one in losses.items()
-        if one.lost is not None and one.verdict == "broken"
-    ]
+def drop_broken(calibration: Calibration, losses: Mapping[str, Loss]) -> Calibration:
+    """The calibration without the maps that do not fit, each said aloud: a ratio that misleads is worse than none.
+
+    Error rates do not hang on the map, and stay.
+    """
+    broken = {name for name, one in losses.items() if one.verdict == "broken"}
+    for name in sorted(broken & {ratio.impostor for ratio in calibration.ratios}):
+        one = losses[name].lost
+        assert one is not None
+        print(
+            f"log-likelihood ratio against {name}: left out, as its map does not fit these scores: Cllr less minCllr "
+            f"{one.value:.3f} bits, at the lower end {one.low:.3f}, where {LIMIT} is promised; error rates stand"
+        )
+    return calibration.model_copy(update={"ratios": tuple(r for r in calibration.ratios if r.impostor not in broken)})
 
 
 @dataclass(frozen=True)

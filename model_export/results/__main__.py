@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--recipe", type=Path, required=True, help="names the data")
     command.set_defaults(run=_catalogue)
 
+    command = commands.add_parser("one-shot", help="print how often the nearest of 20 references is the right one")
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[])
+    command.add_argument("--recipe", type=Path, required=True, help="names the data")
+    command.set_defaults(run=_one_shot)
+
     command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
     command.add_argument("page", type=Path)
     command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
@@ -101,6 +107,15 @@ def _catalogue(chosen: argparse.Namespace) -> None:
 
     recipe = read_recipe(chosen.recipe)
     compare_catalogue(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
+def _one_shot(chosen: argparse.Namespace) -> None:
+    from model_export.recipe import read_recipe
+    from model_export.results.compare import make_subjects
+    from model_export.results.one_shot import compare_one_shot
+
+    recipe = read_recipe(chosen.recipe)
+    compare_one_shot(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
 
 
 def _fill(chosen: argparse.Namespace) -> None:

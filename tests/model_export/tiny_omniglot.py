@@ -77,6 +77,7 @@ def write_tiny_recipe(path: Path, **changes: str) -> Path:
     """The shipped recipe, cut to seconds; `changes` replace whole lines, key -> new right-hand side."""
     lines = RECIPE.read_text("utf-8").splitlines()
     short = {
+        "version": '"1.0.0"',
         "validation_groups": '["Tifinagh"]',
         "steps": "12",
         "warmup_steps": "2",
