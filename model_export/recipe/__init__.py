@@ -36,6 +36,7 @@ from model_export.recipe.encoders import (
     PictureChoice,
     RecurrentChoice,
     ResidualChoice,
+    SentenceTransformersChoice,
     SequenceChoice,
     SequenceEncoderChoice,
     TimmChoice,
@@ -106,6 +107,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "SemiHardMiner",
+    "SentenceTransformersChoice",
     "SequenceAugmentation",
     "SequenceChoice",
     "SequenceEncoderChoice",
@@ -138,11 +140,18 @@ class ModalityChoice(Section):
     """How items are prepared; the params are checked by the modality itself."""
 
     name: str = Field(description="image, text, audio or series")
-    params: dict[str, Any] = Field(description="how items are prepared, as the modality's own page says")
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="how items are prepared, as the modality's own page says; must be given, but for an encoder of "
+        "sentence-transformers: its directory says it, and only long_text and window_overlap may be added",
+    )
 
 
 class Tokenizer(Section):
-    """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py."""
+    """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py.
+
+    An encoder that begins with other weights has theirs.
+    """
 
     vocabulary: int = Field(ge=100, le=200_000, description="most tokens, those for padding and the unknown counted")
     lowercase: bool = Field(default=True, description="upper and lower case, and accents, are not told apart")
@@ -238,17 +247,12 @@ class Recipe(Section):
 
 def _idle_options(recipe: Recipe) -> Iterator[str]:
     """What is set and would not be used: a recipe says nothing that does not count."""
+    yield from _idle_in_encoder(recipe)
     kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
     drawn = dict.fromkeys(("picture", "photograph"), ("image",))
     fits = {**drawn, "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
     if kind not in fits[augmentation.kind]:
         yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
-    if (recipe.tokenizer is not None) != (kind == "text"):
-        yield "tokenizer: belongs to the modality text, and must be given there"
-    if isinstance(encoder, SequenceChoice):
-        for name in ("every", "level") if kind == "text" else ("width",):
-            if name in encoder.model_fields_set:
-                yield f"encoder.{name}: is not for the modality {kind}"
     composed = isinstance(augmentation, PictureAugmentation) and augmentation.composed_share
     if composed and isinstance(recipe.loss, ClassVectorLoss):
         yield f"augmentation.composed_share: {recipe.loss.name} learns each identity, and these are new each time"
@@ -270,6 +274,22 @@ def _idle_mining(recipe: Recipe) -> Iterator[str]:
         yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
     if isinstance(recipe.miner, SinglePairsMiner) and not isinstance(recipe.loss, ContrastiveChoice):
         yield f"miner.name: {recipe.loss.name} compares pairs of one item, and with single_pairs each item has one"
+
+
+def _idle_in_encoder(recipe: Recipe) -> Iterator[str]:
+    """The same of the encoder and what goes with it, and what it lacks."""
+    kind, encoder = recipe.modality.name, recipe.encoder
+    if (recipe.tokenizer is not None) != (kind == "text" and encoder.from_ is None):
+        yield "tokenizer: belongs to the modality text, and must be given there; with encoder.from it comes from there"
+    if isinstance(encoder, SequenceChoice):
+        for name in ("every", "level") if kind == "text" else ("width",):
+            if name in encoder.model_fields_set:
+                yield f"encoder.{name}: is not for the modality {kind}"
+    if isinstance(encoder, SentenceTransformersChoice):
+        if kind != "text":
+            yield f"encoder.name: {encoder.name} is not for the modality {kind}"
+    elif not recipe.modality.params:
+        yield "modality.params: must be given, but for an encoder of sentence-transformers"
 
 
 def _idle_measures(recipe: Recipe) -> Iterator[str]:

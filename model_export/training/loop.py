@@ -2,7 +2,7 @@
 
 The folder holds recipe.toml, tokenizer.json for text, checkpoint.safetensors (the weights that are exported), run.json
 (their facts), state.safetensors (what the next round starts from), progress.csv, progress.png, TensorBoard's events/,
-and budget.json where the recipe gives minutes.
+budget.json where the recipe gives minutes, and start.json with what it names where weights are not drawn.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ from model_export.training.run_folder import (
     WEIGHTS_FILE,
     make_modality,
     make_network,
+    read_begun,
     remove_run,
     write_whole,
 )
+from model_export.training.start import Start, find_start, write_start
 from model_export.training.trainer import Trainer, digest_items
 from model_export.training.watch import Watch
 from model_export.windows import prepare_items
@@ -61,13 +63,14 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     device = choose_device(recipe.compute)
     check_network(recipe, recipe_path)
     mark = None if fresh else _find_run(run, recipe)
+    start = find_start(recipe, run) if mark is None else None
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
         run.mkdir(parents=True, exist_ok=True)
         splits = read_splits(recipe, run)
         check_training_items(splits.training)
         check_batches(splits.training, recipe.sampler)
         if mark is None:
-            _begin_folder(recipe_path, recipe, run, splits.training)
+            _begin_folder(recipe_path, recipe, run, splits.training, start)
         keep_freed_memory()
         session = _begin_session(recipe, run, mark, splits, device=device, interrupts=interrupts)
         session.follow()
@@ -102,7 +105,7 @@ def _holds_run(run: Path, recipe: Recipe) -> bool:
     return True
 
 
-def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems) -> None:
+def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems, start: Start | None) -> None:
     """An empty run: what an earlier one left is removed, but for the budget of the same recipe."""
     held, content = run / RECIPE_FILE, recipe_path.read_bytes()
     same = held.exists() and held.read_bytes() == content
@@ -111,6 +114,8 @@ def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledI
     if recipe.tokenizer is not None:
         texts = (item["text"] for item in items.items)
         write_whole(run / TOKENIZER_FILE, train_tokenizer(texts, recipe.tokenizer))
+    if start is not None:
+        write_start(start, run)
 
 
 def _begin_session(
@@ -138,7 +143,7 @@ def _begin_session(
         trainer = make_trainer()
         look = watch.look(trainer.exported)
         mark = Mark(0, steps, 0.0, -1.0, look.auc, (), data, torch.get_num_threads())
-        print(f"{len(training)} items on {device.type}; validation AUC untrained {look.auc:.4f}", file=sys.stderr)
+        print(f"{len(training)} items on {device.type}; validation AUC before training {look.auc:.4f}", file=sys.stderr)
         write_state(run, mark, trainer.tensors())
     else:
         if mark.data != data:
@@ -222,9 +227,10 @@ class _Session:
     def _write_weights(self, seconds: float) -> None:
         """What export takes: the weights, and the facts of their training so far."""
         write_weights(self.run / WEIGHTS_FILE, self.trainer.exported.state_dict())
+        begun = read_begun(self.run)
         facts = {
             "recipe": name_recipe(self.recipe),
-            "data": self.recipe.data.licence,
+            "data": self.recipe.data.licence + (f"; begun with the weights of {begun.origin}" if begun else ""),
             "seed": self.recipe.seed,
             "library_versions": {name: version(name) for name in _libraries(self.recipe)},
             "duration_seconds": round(seconds),
@@ -262,4 +268,5 @@ def _told(run: Path) -> Iterator[None]:
 
 def _libraries(recipe: Recipe) -> tuple[str, ...]:
     own = {"image": ("pillow",), "text": ("tokenizers",), "audio": ("soundfile", "soxr"), "series": ("soxr",)}
-    return ("torch", "pytorch-metric-learning", "numpy", *own.get(recipe.modality.name, ()))
+    further = ("sentence-transformers", "transformers") if recipe.encoder.name == "sentence_transformers" else ()
+    return ("torch", "pytorch-metric-learning", "numpy", *own.get(recipe.modality.name, ()), *further)

@@ -20,8 +20,11 @@ from model_export.training.run_folder import TOKENIZER_FILE
 def check_network(recipe: Recipe, path: Path) -> None:
     """Raise CommandError, before an item is read, for params the modality refuses, or an encoder that does not fit.
 
-    The tokenizer of a text encoder comes with the items. One that was taught nothing stands in for it.
+    The tokenizer of a text encoder comes with the items. One that was taught nothing stands in for it. What begins with
+    other weights is checked with them, by find_start.
     """
+    if recipe.encoder.from_ is not None:
+        return
     tokenizer = None if recipe.tokenizer is None else train_tokenizer((), recipe.tokenizer)
     assets = {} if tokenizer is None else {TOKENIZER_FILE: tokenizer}
     try:
