@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
-from model_export.errors import CommandError
+from model_export.errors import CommandError, needing
 from model_export.floors import FITS, NONE
 
 if TYPE_CHECKING:
@@ -229,10 +229,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 
 
 def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
-    try:
+    with needing("import"):
         from model_export.importing.sentence_encoders import Choices, import_sentence_encoder
-    except ModuleNotFoundError as error:
-        raise CommandError(f"needs the package {error.name!r}: install twinserve[import]") from error
 
     choices = Choices(metric=chosen.metric, window_overlap=chosen.window_overlap)
     _tell(import_sentence_encoder(chosen.path, chosen.out, _declared(chosen), choices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from app.core.errors import TwinserveError
@@ -22,6 +23,8 @@ def missing(package: str) -> str:
 
 def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a log, too, each line stands where it was said
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)

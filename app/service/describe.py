@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.core.evidence import Calibration, describe_points
+from app.core.evidence import Calibration, describe_points, measured_sizes
+from app.core.scoring import Aggregation
 from app.runtime.registry import Model
+
+AGGREGATIONS: tuple[Aggregation, ...] = ("max", "mean")
+"""By which of them a reference's items may be measured together; one item needs neither."""
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
         "source": calibration.source,
         "default_impostor": calibration.default_impostor,
         "measured_with": calibration.measured_with.model_dump(),
+        "references": {how: measured_sizes(calibration, calibration.default_impostor, how) for how in AGGREGATIONS},
         "failure_to_acquire": dict(calibration.failure_to_acquire),
         "applicability": calibration.applicability is not None or calibration.input_applicability is not None,
     }

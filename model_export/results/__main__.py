@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("recipe", type=Path)
     command.add_argument("--out", type=Path, required=True, help="folder of run folders")
     command.set_defaults(run=_leave_one_out)
+
+    command = commands.add_parser("losses", help="train with each loss and choice of pairs, and print what each gives")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of run folders; a stopped command goes on")
+    command.add_argument("--target", type=float, default=0.99, help="validation AUC to which steps are counted")
+    command.set_defaults(run=_losses)
     return parser
 
 
@@ -189,6 +195,12 @@ def _leave_one_out(chosen: argparse.Namespace) -> None:
     from model_export.results.leave_one_out import leave_one_out
 
     leave_one_out(chosen.recipe, chosen.out)
+
+
+def _losses(chosen: argparse.Namespace) -> None:
+    from model_export.results.losses import compare_losses
+
+    compare_losses(chosen.recipe, chosen.out, chosen.target)
 
 
 if __name__ == "__main__":

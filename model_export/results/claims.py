@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from app.core.bundle import read_bundle
+from model_export.beside import PAIR_DRAWS, PAIR_SEED
 from model_export.card import Row, markdown_table, type_rows
 from model_export.errors import CommandError
-from model_export.evaluate import PAIR_DRAWS, PAIR_SEED
 from model_export.pairs import read_pairs, score_pairs
 from model_export.subjects import LocalSubject, newest, points_of
 from model_export.tables import claims_table
