@@ -56,6 +56,7 @@ from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.own_data import OwnData
+from model_export.reference_evidence import Part, measure_references
 from model_export.report import Report, Table, write_report
 from model_export.subjects import LocalSubject
 
@@ -148,6 +149,15 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
     tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    calibration, more = measure_references(
+        calibration,
+        subject.metric,
+        recipe,
+        pool=Part(own, scores),
+        test=None if splits.test is None else Part(embedded, tested),
+        population=splits.test_population,
+    )
+    tables += more
     for other, population in zip(recipe.external, others, strict=True):
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)

@@ -26,7 +26,7 @@ from scipy.special import expit, xlogy
 from app.core.evidence import Calibration
 from app.core.evidence.binning import Binned, bin_scores, choose_knots
 from app.core.evidence.calibration import Ratio
-from app.core.evidence.crossfit import Refit, deal
+from app.core.evidence.crossfit import Refit, deal, knots_of
 from app.core.evidence.ratio import fit_maps
 from app.core.evidence.resampling import Resampled, resample
 from app.core.evidence.samples import Integers
@@ -202,7 +202,7 @@ def _shipped(ratio: Ratio, sampled: Sampled, name: str) -> _Mapped:
 def _refitted(ratio: Ratio, calibration: Calibration, sampled: Sampled, name: str, fold: Integers) -> _Mapped:
     """Each score by the map fitted without the folds of its own units, fold (units,), within the limits of `ratio`."""
     genuine, impostor = sampled.scores.genuine, sampled.scores.impostors[name]
-    refit = Refit.of(genuine, impostor, fold, calibration)
+    refit = Refit.of(genuine, impostor, fold, knots_of(calibration))
     own, others = bin_scores(genuine, refit.knots), bin_scores(impostor, refit.knots)
     count = int(fold.max()) + 1
     left_out = list(combinations_with_replacement(range(count), 2))

@@ -174,7 +174,7 @@ def score_pairs(
     return MeasuredPairs(
         Scores(
             Units(len(names)),
-            _genuine(score[label], unit_a[label], unit_b[label]),
+            GenuineScores.between(score[label], unit_a[label], unit_b[label]),
             {name: PairScores(score[masks[name]], unit_a[masks[name]], unit_b[masks[name]]) for name in types},
             hardest=[
                 {"kind": name, "score": f"{score[at]:.6f}", "row": str(table.row[kept[at]])}
@@ -209,18 +209,6 @@ def describe_types(types: Sequence[str]) -> dict[str, str]:
     if tuple(types) == (LABELLED,):
         return {LABELLED: NO_MATCH}
     return {name: f"{NO_MATCH}, of type {name}" for name in types}
-
-
-def _genuine(score: npt.NDArray[np.float32], unit_a: Integers, unit_b: Integers) -> GenuineScores:
-    """Genuine pairs; one of two units counts for each of them."""
-    crossing = unit_a != unit_b
-    if not crossing.any():
-        return GenuineScores(score, unit_a)
-    return GenuineScores(
-        np.concatenate([score, score[crossing]]),
-        np.concatenate([unit_a, unit_b[crossing]]),
-        np.concatenate([unit_b, unit_a[crossing]]),
-    )
 
 
 def _distinct(rows: Sequence[Row], left_out: dict[str, int]) -> list[Row]:

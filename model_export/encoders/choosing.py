@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from app.core.modalities.base import Modality, Window
 from model_export import recipe
 from model_export.encoders import TwinEncoder
@@ -15,16 +17,26 @@ from model_export.encoders.recurrent import RecurrentEncoder
 from model_export.encoders.residual import ResidualEncoder
 from model_export.encoders.timm_backbone import TimmEncoder
 from model_export.encoders.transformer import TransformerEncoder
-from model_export.errors import CommandError
+from model_export.errors import CommandError, needing
 
 
-def make_encoder(choice: recipe.EncoderChoice, modality: Modality, vocabulary: int) -> TwinEncoder:
+def make_encoder(
+    choice: recipe.EncoderChoice, modality: Modality, vocabulary: int, directory: Path | None = None
+) -> TwinEncoder:
     """The untrained encoder; `vocabulary` counts the tokens of a text modality, 0 for others.
 
+    One of sentence-transformers comes with the weights of its `directory`, which must be given.
     Raises CommandError where the encoder cannot take what the modality makes.
     """
     window = modality.examples()[0]
-    if isinstance(choice, recipe.SequenceEncoderChoice):
+    if isinstance(choice, recipe.SentenceTransformersChoice):
+        if directory is None:
+            raise ValueError("an encoder of sentence-transformers is made of its directory")
+        with needing("import"):
+            from model_export.encoders.sentences import make_sentence_encoder  # noqa: PLC0415
+
+        encoder = make_sentence_encoder(directory, choice)
+    elif isinstance(choice, recipe.SequenceEncoderChoice):
         encoder = _make_sequence_encoder(choice, window, _front(choice, window, vocabulary))
     else:
         encoder = _make_picture_encoder(choice, window)

@@ -148,10 +148,10 @@ def test_series_are_json_files_or_items(tmp_path: Path) -> None:
     table = read(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "p.jsonl", "values")
     assert list(table.items) == [inline, {"values": [[2.0]], "rate": 4}, {"values": [[3.0]]}]
     encoded = {"a": {"base64": base64.b64encode(b"x").decode()}, "b": {"base64": ""}, "label": 1}
-    both = read(
-        tmp_path, json.dumps(encoded) + "\n" + json.dumps(encoded | {"a": {"text": "t"}, "label": 0}), "q.jsonl"
-    )
+    both = read(tmp_path, json.dumps(encoded) + "\n" + json.dumps(encoded | {"label": 0}), "q.jsonl", "base64")
     assert both.items[0] == {"bytes": b"x"}
+    with pytest.raises(CommandError, match="row 1: base64 is not"):
+        read(tmp_path, json.dumps(encoded | {"a": {"base64": "?"}}), "q.jsonl", "base64")
 
 
 def test_a_table_beyond_what_is_measured_is_drawn_from(
@@ -171,7 +171,7 @@ def test_a_table_beyond_what_is_measured_is_drawn_from(
         ("a,b\n1,2\n", "p.csv", "there is no column label"),
         ("x,label\n1,2\n", "p.csv", "no column a and no column b"),
         ("a,b,label,a\n", "p.csv", "a column is there twice"),
-        ("", "p.csv", "there is no column"),
+        ("", "p.csv", "is empty"),
         ("a,b,label\n1,2,1\n3,4\n", "p.csv", "row 2: it has 2 cells, but there are 3 columns"),
         ("a,b,label\n1,2,yes\n", "p.csv", "row 1: label is 1"),
         ("a,b,label\n1,2,1\n2,1,0\n", "p.csv", "rows 1 and 2 label the same pair differently"),
@@ -189,8 +189,12 @@ def test_a_table_beyond_what_is_measured_is_drawn_from(
         ('{"a": "1", "b": "2"}\n', "p.jsonl", "row 1: a line is a JSON object with a, b and label"),
         ('{"a": "1", "b": "2", "label": true}\n', "p.jsonl", "row 1: label is 1"),
         ('{"a": 1, "b": "2", "label": 1}\n', "p.jsonl", "row 1: a and b are texts, paths or items"),
-        ('{"a": {}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: an item has exactly one of"),
-        ('{"a": {"base64": "?"}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: base64 is not"),
+        ('{"a": {}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: this model takes items of text, and here is none"),
+        (
+            '{"a": {"base64": "?"}, "b": "2", "label": 1}\n',
+            "p.jsonl",
+            "row 1: this model takes items of text, and here is base64",
+        ),
         ('{"a": "1", "b": "2", "label": 1}\n{"a": \n', "p.jsonl", "row 2: a line is a JSON object"),
         (
             '{"a": "1", "b": "2", "label": 1, "unit_a": 1, "unit_b": 2}\n{"a": "1", "b": "3", "label": 0}\n',
