@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "app", "model_export", "tests", "recipes", "examples", "models")
-NAMED = re.compile(r"(?<![\w/.-])(?:docs|app|model_export|tests|recipes|examples)/[\w./-]+\.(?:md|py|toml)\b")
+NAMED = re.compile(r"(?<![\w/.(-])(?:docs|app|model_export|tests|recipes|examples)/[\w./-]+\.(?:md|py|toml)\b")
 DECISION = re.compile(r"(?<![\w/.-])(?:docs/)?decisions/(\d{4})(?!\d)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
