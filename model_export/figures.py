@@ -141,8 +141,10 @@ def bound_cost(value: float, drawn: Float64, clusters: int) -> tuple[float, floa
 
 
 def bound_loss(value: float, drawn: Float64, clusters: int) -> tuple[float, float]:
-    """The same of a difference of two costs of one sample. It may be near 0 however much it varies, where a log knows no
-    upper bound, so that high is widened by Student's t on the difference itself.
+    """The same of a difference of two costs of one sample.
+
+    It may be near 0 however much it varies, where a log knows no upper bound, so that high is widened by Student's t on
+    the difference itself.
     """
     low, _ = bound_cost(value, drawn, clusters)
     if clusters < FEWEST_UNITS:
