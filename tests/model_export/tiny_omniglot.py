@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -75,7 +76,6 @@ def _png(ink: npt.NDArray[np.uint8]) -> bytes:
 
 def write_tiny_recipe(path: Path, **changes: str) -> Path:
     """The shipped recipe, cut to seconds; `changes` replace whole lines, key -> new right-hand side."""
-    lines = RECIPE.read_text("utf-8").splitlines()
     short = {
         "version": '"1.0.0"',
         "validation_groups": '["Tifinagh"]',
@@ -87,9 +87,15 @@ def write_tiny_recipe(path: Path, **changes: str) -> Path:
         "classes": "8",
         "per_class": "3",
         "draws": "1000",
-    } | changes
-    for key, value in short.items():
+    }
+    path.write_text(change_lines(RECIPE.read_text("utf-8"), short | changes), "utf-8")
+    return path
+
+
+def change_lines(text: str, changes: Mapping[str, str]) -> str:
+    """A recipe with other right-hand sides, by key; each key stands there once."""
+    lines = text.splitlines()
+    for key, value in changes.items():
         (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{key} =")]
         lines[place] = f"{key} = {value}"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return "\n".join(lines) + "\n"
