@@ -33,7 +33,7 @@ def shuffle_labels(data: Path) -> None:
 
 
 def write_training(path: Path, *, schedule: str = "", sections: dict[str, str] | None = None, **changes: str) -> Path:
-    """The tiny recipe; `changes` replace right-hand sides, `schedule` adds lines there, `sections` replace whole ones."""
+    """The tiny recipe; `changes` replace right-hand sides, `schedule` adds lines, `sections` replace whole ones."""
     text = change_lines(RECIPE.read_text("utf-8"), changes)
     text = text.replace("[schedule]", f"[schedule]\n{schedule}", 1)
     for heading, section in (sections or {}).items():
