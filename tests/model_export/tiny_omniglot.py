@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -74,10 +75,15 @@ def _png(ink: npt.NDArray[np.uint8]) -> bytes:
 
 
 def write_tiny_recipe(path: Path, **changes: str) -> Path:
-    """The tests' recipe of drawings; `changes` replace whole lines, key -> new right-hand side."""
-    lines = RECIPE.read_text("utf-8").splitlines()
+    """The tests' recipe of drawings; `changes` are other right-hand sides, by key."""
+    path.write_text(change_lines(RECIPE.read_text("utf-8"), changes), "utf-8")
+    return path
+
+
+def change_lines(text: str, changes: Mapping[str, str]) -> str:
+    """A recipe with other right-hand sides, by key; each key stands there once."""
+    lines = text.splitlines()
     for key, value in changes.items():
         (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{key} =")]
         lines[place] = f"{key} = {value}"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return "\n".join(lines) + "\n"
