@@ -87,7 +87,8 @@ def draw_reliability(losses: Mapping[str, Loss]) -> bytes:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
     drawn = {name: loss.reliability for name, loss in losses.items() if loss.reliability is not None}
     for turn, (name, one) in enumerate(drawn.items()):
-        spread = np.stack([one.observed - one.low, one.high - one.observed])
+        bounded = (one.low > 0) | (one.high < 1)  # bars from 0 to 1 say nothing, and would cover the others
+        spread = np.where(bounded, np.stack([one.observed - one.low, one.high - one.observed]), 0.0)
         (line, *_) = axes.errorbar(one.posterior, one.observed, spread, marker="o", capsize=2, label=name)
         for x, y, pairs in zip(one.posterior, one.observed, one.pairs, strict=True):
             place, side = ((4, -9), "left") if turn % 2 == 0 else ((-4, 4), "right")
