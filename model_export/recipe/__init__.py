@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from app.core.bundle import canonical_json
 from app.core.bundle.manifest import sha256_hex
@@ -42,7 +42,7 @@ from model_export.recipe.encoders import (
     TimmChoice,
     TransformerChoice,
 )
-from model_export.recipe.external import External, ExternalType
+from model_export.recipe.external import External, ExternalType, check_references
 from model_export.recipe.fields import describe_fault
 from model_export.recipe.own_data import OwnData, PairsData
 from model_export.recipe.sampling import (
@@ -60,6 +60,7 @@ from model_export.recipe.sampling import (
     ProxyAnchorChoice,
     Sampler,
     SemiHardMiner,
+    SinglePairsMiner,
     SupervisedContrastiveChoice,
     TripletChoice,
     distance_of,
@@ -110,6 +111,7 @@ __all__ = [
     "SequenceAugmentation",
     "SequenceChoice",
     "SequenceEncoderChoice",
+    "SinglePairsMiner",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
     "TimmChoice",
@@ -169,6 +171,11 @@ class Calibration(Section):
         description="what comes in groups: units, which are then drawn by group, or the items of each unit (a writer's "
         "names); hard impostors only",
     )
+    references: tuple[int, ...] = Field(
+        default=(),
+        description="numbers of items of one identity, 2 or more each, that rates are also measured for: a new item "
+        "compared with so many at once, as POST /match does",
+    )
     same_source: str | None = Field(
         default=None, description="name of the genuine pairs of one source, such as 'same_day', tabled apart"
     )
@@ -188,6 +195,11 @@ class Calibration(Section):
     report_items: bool = Field(
         default=False, description="the bundle's report shows its hardest pairs; only where the data may be passed on"
     )
+
+    @field_validator("references")
+    @classmethod
+    def _counts(cls, references: tuple[int, ...]) -> tuple[int, ...]:
+        return check_references(references)
 
 
 class Recipe(Section):
@@ -251,11 +263,17 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
             yield "augmentation.hide_bands: hides nothing of one channel"
     if not encoder.normalise and distance_of(recipe.loss) != "euclidean":
         yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
-    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
-        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
     if isinstance(recipe.data, PairsData):
         yield from _idle_with_pairs(recipe)
+    yield from _idle_mining(recipe)
     yield from _idle_measures(recipe)
+
+
+def _idle_mining(recipe: Recipe) -> Iterator[str]:
+    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
+        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
+    if isinstance(recipe.miner, SinglePairsMiner) and not isinstance(recipe.loss, ContrastiveChoice):
+        yield f"miner.name: {recipe.loss.name} compares pairs of one item, and with single_pairs each item has one"
 
 
 def _idle_in_encoder(recipe: Recipe) -> Iterator[str]:
@@ -302,6 +320,8 @@ def _idle_reporting(recipe: Recipe) -> Iterator[str]:
 def _idle_with_pairs(recipe: Recipe) -> Iterator[str]:
     if recipe.calibration.hard is not None:
         yield "calibration.hard: is not for labelled pairs, whose column impostor names their types"
+    if recipe.calibration.references:
+        yield "calibration.references: are not for labelled pairs, which say of two items only whether they match"
     if "groups" in recipe.sampler.model_fields_set:
         yield "sampler.groups: is not for labelled pairs, of whose groups as many are taken as fill a batch"
 

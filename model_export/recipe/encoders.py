@@ -140,7 +140,7 @@ class Convolutional1dChoice(SequenceChoice):
 class RecurrentChoice(SequenceChoice):
     """Sequences; see model_export/encoders/recurrent.py."""
 
-    name: Literal["gru", "lstm"]
+    name: Literal["gru", "lstm"] = Field(description="the unit: two gates and one state, or three gates and two states")
     hidden: int = Field(ge=1, description="values that the unit remembers")
     layers: int = Field(default=1, ge=1, le=4, description="units stacked")
 

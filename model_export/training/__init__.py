@@ -7,7 +7,7 @@ begins with where weights are not drawn, checkpoints.py what is kept between rou
 looked at after each, progress.py what is shown.
 """
 
-from model_export.training.loop import train
+from model_export.training.loop import is_finished, train
 from model_export.training.run_folder import make_modality, make_network
 
-__all__ = ["make_modality", "make_network", "train"]
+__all__ = ["is_finished", "make_modality", "make_network", "train"]

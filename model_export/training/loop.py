@@ -24,14 +24,14 @@ from model_export.errors import CommandError
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.sampling import distance_of
-from model_export.sampling import seed_everything
+from model_export.sampling import check_batches, seed_everything
 from model_export.tokenizer import train_tokenizer
 from model_export.training.budget import count_steps
 from model_export.training.checkpoints import Mark, read_mark, read_tensors, write_state, write_weights
 from model_export.training.collapse import LOOKS, Signs, find_collapse
 from model_export.training.devices import choose_device, held_threads, keep_freed_memory
 from model_export.training.interrupts import Interrupts, listening
-from model_export.training.material import check_training_items
+from model_export.training.material import check_network, check_training_items
 from model_export.training.progress import Row, Shown, draw_progress
 from model_export.training.run_folder import (
     BUDGET_FILE,
@@ -61,11 +61,14 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     """
     recipe = read_recipe(recipe_path)
     device = choose_device(recipe.compute)
+    check_network(recipe, recipe_path)
     mark = None if fresh else _find_run(run, recipe)
     start = find_start(recipe, run) if mark is None else None
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
+        run.mkdir(parents=True, exist_ok=True)
         splits = read_splits(recipe, run)
         check_training_items(splits.training)
+        check_batches(splits.training, recipe.sampler)
         if mark is None:
             _begin_folder(recipe_path, recipe, run, splits.training, start)
         keep_freed_memory()
@@ -73,27 +76,37 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
         session.follow()
 
 
+def is_finished(recipe_path: Path, run: Path) -> bool:
+    """Whether a folder holds a run that followed this recipe to its end. Raises CommandError for any other run."""
+    mark = read_mark(run) if _holds_run(run, read_recipe(recipe_path)) else None
+    return mark is not None and mark.step == mark.steps
+
+
 def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     """How far a run of this recipe has come in a folder. Raises CommandError for any other run, or one at its end."""
-    if not (run / RECIPE_FILE).exists():
+    if not _holds_run(run, recipe):
         return None
+    mark = read_mark(run)
+    if mark is not None and mark.step < mark.steps:
+        return mark
+    raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
+
+
+def _holds_run(run: Path, recipe: Recipe) -> bool:
+    """Whether a run of this recipe has come to weights in a folder. Raises CommandError for a run of another."""
+    if not (run / WEIGHTS_FILE).exists():
+        return False  # nothing was learnt there, whatever was tried
     try:
         same = read_recipe(run / RECIPE_FILE).model_dump() == recipe.model_dump()
     except CommandError:
         same = False
     if not same:
         raise CommandError(f"{run}: holds a run of another recipe; give another --out, or --fresh to replace it")
-    mark = read_mark(run)
-    if mark is not None and mark.step < mark.steps:
-        return mark
-    if mark is not None or (run / WEIGHTS_FILE).exists():
-        raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
-    return None
+    return True
 
 
 def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems, start: Start | None) -> None:
     """An empty run: what an earlier one left is removed, but for the budget of the same recipe."""
-    run.mkdir(parents=True, exist_ok=True)
     held, content = run / RECIPE_FILE, recipe_path.read_bytes()
     same = held.exists() and held.read_bytes() == content
     remove_run(run, keep=(BUDGET_FILE,) if same else ())
