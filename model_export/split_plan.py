@@ -15,6 +15,8 @@ def plan_lines(splits: Splits, *, hard: bool) -> Iterator[str]:
     """A line a part. `hard`: other identities of one group are measured as impostors of their own."""
     yield f"{'part':12} {'units':>7} {'identities':>11} {'items':>8}  lowest FMR it could show"
     for name, items in splits.parts().items():
+        if splits.frozen and name in ("training", "validation"):
+            continue
         units, identities = (len(np.unique(values)) for values in (items.unit, items.identity))
         could = "" if name in ("training", "validation") else "; ".join(_could_show(items, hard))
         yield f"{name:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
@@ -35,5 +37,9 @@ def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:
             ends = np.sort([items.unit[items.pairs.a[chosen]], items.unit[items.pairs.b[chosen]]], axis=0)
             pairs[kind] = len(np.unique(ends, axis=1).T)
     for kind, count in pairs.items():
-        lowest = next((f"{rate:.0e}" for rate in LOWEST if count and 3 / count <= rate), "none")
-        yield f"{kind} {lowest} ({count} pairs of units)"
+        yield f"{kind} {lowest_fmr(count)} ({count} pairs of units)"
+
+
+def lowest_fmr(pairs: int) -> str:
+    """The lowest named FMR that so many pairs of units could show, as text."""
+    return next((f"{rate:.0e}" for rate in LOWEST if pairs and 3 / pairs <= rate), "none")
