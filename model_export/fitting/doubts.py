@@ -46,8 +46,8 @@ def check_learnt(subject: Subject, recipe: Recipe, splits: Splits, folder: Path)
     print(f"on what is held out: ROC AUC {show(auc)} against random impostors")
     if auc.value < LEARNT and auc.low <= CHANCE:
         raise CommandError(
-            f"it tells what is held out apart no better than chance (ROC AUC {show(auc)}), so nothing is published: see "
-            "whether the labels belong to the items, and whether items show what a match means; or give it more minutes"
+            f"it tells what is held out apart no better than chance (ROC AUC {show(auc)}), so nothing is published: "
+            "see whether the labels belong to the items, and whether items show what a match means; or give it more minutes"
         )
     place = affordable(embedded.items, recipe.seed, quiet)
     likeness = similarity_matrix(embedded.rows.vectors[place], embedded.rows.vectors[place], subject.metric)

@@ -94,7 +94,7 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
     material, items = _material(layout, frozen=asked.bundle is not None)
 
     def write(path: Path, start: Start, minutes: float) -> None:
-        write_recipe(path, wanted, material, start, {"minutes": round(minutes, 4)})
+        write_recipe(path, wanted, material, start, minutes)
 
     minutes = asked.minutes or MINUTES
     small = small_start(layout.modality, items.items)

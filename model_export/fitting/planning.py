@@ -33,7 +33,7 @@ def needed_lines(listing: Listing, data: OwnChoice) -> Iterator[str]:
     count = len(set(listing.unit or listing.identity))
     best = lowest_fmr(count * (count - 1) // 2)
     yield ""
-    yield f"all {count} {what} could show an FMR of {best}, where an encoder that is there already is measured (--frozen)"
+    yield f"all {count} {what} could show {best}, if nothing trained and an encoder that is there already were measured"
     yield f"to claim an FMR, at best (no false match seen), it takes so many {what}:"
     own = listing.split is not None and not data.frozen
     yield f"{'FMR':5}  {'held out':>8}" + ("" if own else f"  {'in all, one pool':>16}  {'in all, two parts':>17}")

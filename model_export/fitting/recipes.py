@@ -19,6 +19,7 @@ from model_export.fitting.starts import Start
 from model_export.recipe import Recipe, read_recipe
 from model_export.training.run_folder import write_whole
 
+MOST_WARMUP = 20
 GROUPED_SHARE, OWN_GROUPED_SHARE = 0.5, 0.85
 """Share of batches from few groups; and from one, where groups are kinds of item that every unit has."""
 
@@ -43,9 +44,9 @@ class Material:
     has_units: bool
 
 
-def write_recipe(path: Path, wanted: Wanted, material: Material, start: Start, schedule: Mapping[str, Any]) -> Recipe:
-    """Write the recipe and read it back, checked."""
-    text = _text(_comments(material.layout, start), _sections(wanted, material, start, schedule))
+def write_recipe(path: Path, wanted: Wanted, material: Material, start: Start, minutes: float) -> Recipe:
+    """Write the recipe of a training of so many minutes and read it back, checked."""
+    text = _text(_comments(material.layout, start), _sections(wanted, material, start, minutes))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
     return read_recipe(path)
@@ -53,15 +54,14 @@ def write_recipe(path: Path, wanted: Wanted, material: Material, start: Start, s
 
 def _comments(layout: Layout, start: Start) -> list[str]:
     return [
-        f"Written by fit, from {layout.path}: {layout.said}; {start.said}.",
+        f"Written by fit, from {layout.path}: {layout.said};",
+        f"{start.said}.",
         "Edit it, raise `version`, and follow it anew with `fit` and the name of this file; docs/recipes.md has every",
         "field. What is not stated below is for you to say: licences, and what is measured, in words.",
     ]
 
 
-def _sections(
-    wanted: Wanted, material: Material, start: Start, schedule: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
+def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) -> dict[str, Mapping[str, Any]]:
     layout = material.layout
     frozen = {"frozen": True} if material.splits.frozen else {}
     return {
@@ -82,7 +82,11 @@ def _sections(
         "sampler": _sampler(material, start.batch),
         "augmentation": start.augmentation,
         "optimiser": start.optimiser,
-        "schedule": {**start.schedule, **schedule},
+        "schedule": {
+            **start.schedule,
+            "minutes": round(minutes, 4),
+            "warmup_steps": min(MOST_WARMUP, int(2 * minutes)),
+        },
         "calibration": _calibration(material),
     }
 

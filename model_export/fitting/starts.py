@@ -27,8 +27,8 @@ TRAINED_LAYERS = 2
 """Layers of a directory that are trained, the last ones: the others, and the token embeddings, stay as they are."""
 GENTLER = 0.3
 """What an earlier run's learning rate is multiplied by where its weights are trained on."""
-SMALL_SCHEDULE = {"name": "cosine", "warmup_steps": 20, "check_every": 50, "keep": "best", "ema": 0.99}
-FINE_TUNING = {"name": "cosine", "warmup_steps": 10, "check_every": 25, "keep": "best"}
+SMALL_SCHEDULE = {"name": "cosine", "check_every": 50, "keep": "best", "ema": 0.99}
+FINE_TUNING = {"name": "cosine", "check_every": 25, "keep": "best"}
 
 
 @dataclass(frozen=True)
