@@ -29,6 +29,8 @@ LIST = "doubts.csv"
 PRINTED = 10
 ONE = "not told apart: one identity under two names, or two that look alike"
 MISNAMED = "the first lies nearer to the other's than to its own: a wrong name, or an odd item"
+NEARLY = 0.85
+"""Of the way from strangers to alike."""
 CHANCE = 0.5
 LEARNT = 0.6
 """An area under the ROC curve that is lower, and whose bounds reach chance, is no encoder to publish."""
@@ -46,8 +48,8 @@ def check_learnt(subject: Subject, recipe: Recipe, splits: Splits, folder: Path)
     print(f"on what is held out: ROC AUC {show(auc)} against random impostors")
     if auc.value < LEARNT and auc.low <= CHANCE:
         raise CommandError(
-            f"it tells what is held out apart no better than chance (ROC AUC {show(auc)}), so nothing is published: "
-            "see whether the labels belong to the items, and whether items show what a match means; or give it more minutes"
+            f"it tells what is held out apart no better than chance (ROC AUC {show(auc)}), so nothing is published: do "
+            "the labels belong to the items, and do these show what a match means? Else give it more minutes"
         )
     place = affordable(embedded.items, recipe.seed, quiet)
     likeness = similarity_matrix(embedded.rows.vectors[place], embedded.rows.vectors[place], subject.metric)
@@ -61,10 +63,10 @@ def find_doubts(
 ) -> Iterator[tuple[int, int, float, str]]:
     """Two items that stand for a doubt, the score of its kind, and the doubt in words, the highest first.
 
-    likeness float32 (items, items), identity int64 (items,). `Alike` is the median over identities of the mean score
-    of their pairs. Two identities, each the other's nearest, whose mean score is as high as that and as the lower of
-    their own, may be one. An item whose mean score with another identity is that high, and with its own no higher than
-    the median of strangers, may be misnamed.
+    likeness float32 (items, items), identity int64 (items,). `Alike` is the median over identities of their pairs' mean
+    score, `strangers` that over pairs of identities. Two identities, each the other's nearest, may be one where their
+    mean score is nearly alike, and nearly the lower of their own. An item may be misnamed where its mean score with
+    another identity is nearly alike, and with its own no higher than strangers'.
     """
     number = np.unique(identity, return_inverse=True)[1]
     belongs = np.eye(int(number.max()) + 1, dtype=np.float64)[number]
@@ -80,6 +82,10 @@ def find_doubts(
     alike = float(np.median(own[several]))
     np.fill_diagonal(between, -np.inf)
     strangers = float(np.median(between[np.isfinite(between)]))
+
+    def nearly(score: float) -> float:
+        return strangers + NEARLY * (score - strangers)
+
     first = [int(np.flatnonzero(number == one)[0]) for one in range(len(count))]
     nearest = between.argmax(axis=1)
     doubts = [
@@ -88,14 +94,14 @@ def find_doubts(
         if one < other
         and nearest[other] == one
         and several[[one, other]].all()
-        and between[one, other] >= max(alike, min(own[one], own[other]))
+        and between[one, other] >= nearly(max(alike, min(own[one], own[other])))
     ]
     for at in np.flatnonzero(count[number] > 2).tolist():
         mine = number[at]
         means = to_identity[at] / count
         to_own = (to_identity[at, mine] - itself[at]) / (count[mine] - 1)
         means[mine], means[~several] = -np.inf, -np.inf
-        if means.max() >= alike and to_own <= strangers:
+        if means.max() >= nearly(alike) and to_own <= strangers:
             doubts.append((at, first[int(means.argmax())], float(means.max()), MISNAMED))
     yield from sorted(doubts, key=lambda doubt: -doubt[2])
 

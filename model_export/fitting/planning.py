@@ -22,7 +22,10 @@ def plan(layout: Layout, *, frozen: bool) -> None:
     data = layout.data(**({"frozen": True} if frozen else {}))
     listing = read_listing(Path(), data, layout.modality)
     splits = cut(listing, data)
-    for line in (*plan_lines(splits, hard=listing.group is not None), *needed_lines(listing, data)):
+    for line in (
+        *plan_lines(splits, hard=listing.group is not None and listing.pairs is None),
+        *needed_lines(listing, data),
+    ):
         print(line)
     check_parts(splits, listing.origin)
 
@@ -33,7 +36,7 @@ def needed_lines(listing: Listing, data: OwnChoice) -> Iterator[str]:
     count = len(set(listing.unit or listing.identity))
     best = lowest_fmr(count * (count - 1) // 2)
     yield ""
-    yield f"all {count} {what} could show {best}, if nothing trained and an encoder that is there already were measured"
+    yield f"all {count} {what} could show random {best}, if none trained and an encoder that is there were measured"
     yield f"to claim an FMR, at best (no false match seen), it takes so many {what}:"
     own = listing.split is not None and not data.frozen
     yield f"{'FMR':5}  {'held out':>8}" + ("" if own else f"  {'in all, one pool':>16}  {'in all, two parts':>17}")
