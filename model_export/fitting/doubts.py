@@ -29,8 +29,8 @@ LIST = "doubts.csv"
 PRINTED = 10
 ONE = "not told apart: one identity under two names, or two that look alike"
 MISNAMED = "the first lies nearer to the other's than to its own: a wrong name, or an odd item"
-NEARLY = 0.85
-"""Of the way from strangers to alike."""
+NEARLY, FAR = 0.85, 0.7
+"""Shares of the way from strangers to alike. FAR allows for items of an identity that are misnamed themselves."""
 CHANCE = 0.5
 LEARNT = 0.6
 """An area under the ROC curve that is lower, and whose bounds reach chance, is no encoder to publish."""
@@ -64,9 +64,9 @@ def find_doubts(
     """Two items that stand for a doubt, the score of its kind, and the doubt in words, the highest first.
 
     likeness float32 (items, items), identity int64 (items,). `Alike` is the median over identities of their pairs' mean
-    score, `strangers` that over pairs of identities. Two identities, each the other's nearest, may be one where their
-    mean score is nearly alike, and nearly the lower of their own. An item may be misnamed where its mean score with
-    another identity is nearly alike, and with its own no higher than strangers'.
+    score, `strangers` that over pairs of identities; a share of the way goes from the one to the other. Two identities,
+    each the other's nearest, may be one where their mean score is nearly alike, and nearly the lower of their own. An
+    item may be misnamed where its mean score with another identity is far on the way, and with its own is not.
     """
     number = np.unique(identity, return_inverse=True)[1]
     belongs = np.eye(int(number.max()) + 1, dtype=np.float64)[number]
@@ -83,8 +83,8 @@ def find_doubts(
     np.fill_diagonal(between, -np.inf)
     strangers = float(np.median(between[np.isfinite(between)]))
 
-    def nearly(score: float) -> float:
-        return strangers + NEARLY * (score - strangers)
+    def way(share: float, score: float) -> float:
+        return strangers + share * (score - strangers)
 
     first = [int(np.flatnonzero(number == one)[0]) for one in range(len(count))]
     nearest = between.argmax(axis=1)
@@ -94,14 +94,14 @@ def find_doubts(
         if one < other
         and nearest[other] == one
         and several[[one, other]].all()
-        and between[one, other] >= nearly(max(alike, min(own[one], own[other])))
+        and between[one, other] >= way(NEARLY, max(alike, min(own[one], own[other])))
     ]
     for at in np.flatnonzero(count[number] > 2).tolist():
         mine = number[at]
         means = to_identity[at] / count
         to_own = (to_identity[at, mine] - itself[at]) / (count[mine] - 1)
         means[mine], means[~several] = -np.inf, -np.inf
-        if means.max() >= nearly(alike) and to_own <= strangers:
+        if means.max() >= way(FAR, alike) and to_own <= way(1 - FAR, alike):
             doubts.append((at, first[int(means.argmax())], float(means.max()), MISNAMED))
     yield from sorted(doubts, key=lambda doubt: -doubt[2])
 

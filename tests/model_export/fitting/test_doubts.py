@@ -14,7 +14,7 @@ Vectors = npt.NDArray[np.float32]
 def embedded(identities: int = 20) -> tuple[Vectors, npt.NDArray[np.int64]]:
     """Unit vectors around one centre for each identity."""
     rng = np.random.default_rng(0)
-    rows = np.repeat(rng.normal(size=(identities, 32)), EACH, axis=0) + rng.normal(0, 0.4, (identities * EACH, 32))
+    rows = np.repeat(rng.normal(size=(identities, 32)), EACH, axis=0) + rng.normal(0, 0.2, (identities * EACH, 32))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float32), np.repeat(np.arange(identities), EACH)
 

@@ -144,7 +144,7 @@ def test_on_a_terminal_it_asks_what_a_match_means(
     rows = [*texts(), {"text": texts()[0]["text"], "identity": "what 1"}]
     write_table(tmp_path / "items.csv", rows)
     assert run_fit(tmp_path, "items.csv", "--name", "mine") == 1
-    assert "of the same category" in capsys.readouterr().out
+    assert "What do two matching items have in common?" in capsys.readouterr().out
     recipe = read_recipe(tmp_path / "models" / "mine" / "recipe.toml")
     assert (recipe.relation.match_means, recipe.relation.not_) == ("of the same kind", "of the same maker")
 
@@ -174,7 +174,7 @@ def test_one_picture_under_two_names_publishes_nothing(tmp_path: Path, capsys: p
     ("rows", "words"),
     [
         (texts(5, each=2), "two at least are needed"),
-        ([{"a": "so", "b": "", "label": 1}], "row 1"),
+        ([{"a": "so", "b": "", "label": 1}], "row 1: a text is empty"),
         ([{"a": "so", "b": "and so", "label": 1}], "nothing tells apart"),
     ],
 )
