@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from model_export.datasets import LabelledItems, Splits
 
@@ -29,8 +30,7 @@ def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:
     units = len(np.unique(items.unit))
     pairs = {"random": units * (units - 1) // 2}
     if hard:
-        own = np.unique(np.stack([items.group, items.unit], axis=1), axis=0)[:, 0]
-        pairs["hard"] = sum(count * (count - 1) // 2 for count in np.unique(own, return_counts=True)[1].tolist())
+        pairs["hard"] = _sharing_a_group(items)
     if items.pairs is not None:
         for kind in items.pairs.words:
             chosen = ~items.pairs.label & (items.pairs.kind == kind)
@@ -43,3 +43,11 @@ def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:
 def lowest_fmr(pairs: int) -> str:
     """The lowest named FMR that so many pairs of units could show, as text."""
     return next((f"{rate:.0e}" for rate in LOWEST if pairs and 3 / pairs <= rate), "none")
+
+
+def _sharing_a_group(items: LabelledItems) -> int:
+    """How many pairs of units have items in one group; in several they count once."""
+    unit, group = (np.unique(values, return_inverse=True)[1] for values in (items.unit, items.group))
+    own = coo_array((np.ones(len(unit), np.int64), (unit, group))).tocsr()
+    together = (own @ own.T).tocoo()
+    return int((together.row < together.col).sum())

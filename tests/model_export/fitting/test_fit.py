@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.model_export.fitting.own_sets import MEANS, run_fit, write_beats, wri
 from tests.model_export.own_files import texts, write_table
 from tests.serving import load, make_app, serve
 
-SETS = {
+SETS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "drawings": (write_drawings, ()),
     "questions.csv": (write_questions, ("--columns", "identity=product")),
     "beats": (write_beats, ()),
