@@ -19,6 +19,9 @@ def add_fit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--match-means", type=_said, metavar="WORDS", help="what two matching items have in common")
     command.add_argument("--not", dest="not_", type=_said, metavar="WORDS", help="what a match does not mean")
     command.add_argument(
+        "--duplicates", choices=("stop", "drop"), help="what copies across parts do: stop it, or be left out (stop)"
+    )
+    command.add_argument(
         "--from",
         dest="start",
         type=Path,
@@ -96,6 +99,7 @@ def _fit(chosen: argparse.Namespace) -> None:
             levels=chosen.levels,
             columns=_columns(chosen),
             modality=chosen.modality,
+            duplicates=chosen.duplicates,
             start=chosen.start,
             bundle=chosen.bundle,
             models=chosen.out,

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from app.core.bundle import read_bundle
 from app.core.bundle.manifest import VERSION_REGEX, version_key
 from model_export.datasets import Splits
 from model_export.datasets.listing import Listing
@@ -44,6 +46,7 @@ class Asked:
     levels: Sequence[str]
     columns: Mapping[str, str]
     modality: str | None
+    duplicates: str | None
     start: Path | None
     bundle: Path | None
     models: Path
@@ -73,6 +76,7 @@ def _check_alone(asked: Asked) -> None:
         "--levels": asked.levels,
         "--columns": asked.columns,
         "--modality": asked.modality,
+        "--duplicates": asked.duplicates,
         "--from": asked.start,
     }
     if idle := [option for option, value in given.items() if value]:
@@ -83,15 +87,22 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
     """The recipe's path, once it is written, and its data."""
     if asked.name is None or not NAME.fullmatch(asked.name):
         raise CommandError("--name is the bundle's: small letters, digits and hyphens, at most 63")
-    recipe_path = asked.models / asked.name / "recipe.toml"
+    recipe_path = _recipe_path(asked, asked.name)
     if recipe_path.exists() and not asked.fresh:
         raise CommandError(f"{recipe_path} is there already: fit {recipe_path} follows it, --fresh writes it anew")
     layout = find_layout(asked.data, levels=asked.levels, columns=asked.columns, modality=asked.modality)
     print(f"{layout.path}: {layout.said}")
+    if (
+        asked.bundle is not None
+        and (kind := read_bundle(newest(asked.bundle)).manifest.modality.name) != layout.modality
+    ):
+        raise CommandError(f"{asked.bundle}: of the modality {kind}, and the data is of {layout.modality}")
     means, not_ = _relation(asked, layout)
     version = _version(asked.models / asked.name) if asked.bundle is None else "1.0.0"
     wanted = Wanted(asked.name, version, means, not_)
-    material, items = _material(layout, frozen=asked.bundle is not None)
+    more: dict[str, Any] = {"frozen": True} if asked.bundle is not None else {}
+    more |= {} if asked.duplicates is None else {"duplicates": asked.duplicates}
+    material, items = _material(layout, more)
 
     def write(path: Path, start: Start, minutes: float) -> None:
         write_recipe(path, wanted, material, start, minutes)
@@ -113,16 +124,23 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
     return recipe_path, splits
 
 
-def _material(layout: Layout, *, frozen: bool) -> tuple[Material, Listing]:
+def _recipe_path(asked: Asked, name: str) -> Path:
+    """Beside the versions of the bundle; one that measures a bundle of another name is called by its own."""
+    if asked.bundle is None:
+        return asked.models / name / "recipe.toml"
+    return asked.models / read_bundle(newest(asked.bundle)).name / f"{name}.toml"
+
+
+def _material(layout: Layout, more: Mapping[str, Any]) -> tuple[Material, Listing]:
     """The data, cut; what it could show is printed. Raises CommandError where nothing can be learnt or measured."""
-    data = layout.data(**({"frozen": True} if frozen else {}))
+    data = layout.data(**more)
     listing = read_listing(Path(), data, layout.modality)
     splits = cut(listing, data)
     for line in needed_lines(listing, data):
         print(line)
     check_parts(splits, listing.origin)
     grouped = None if listing.pairs else grouping(splits, has_groups=listing.group is not None)
-    return Material(layout, splits, grouped, listing.unit is not None), listing
+    return Material(layout, more, splits, grouped, listing.unit is not None), listing
 
 
 def _relation(asked: Asked, layout: Layout) -> tuple[str, str]:

@@ -36,9 +36,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Material:
-    """The data as it was found and cut: `grouped` as in a recipe's calibration, None without hard impostors."""
+    """The data as it was found and cut: `more` fields of `[data]` than its layout says, `grouped` as in a recipe's
+    calibration, None without hard impostors.
+    """
 
     layout: Layout
+    more: Mapping[str, Any]
     splits: Splits
     grouped: str | None
     has_units: bool
@@ -63,7 +66,6 @@ def _comments(layout: Layout, start: Start) -> list[str]:
 
 def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) -> dict[str, Mapping[str, Any]]:
     layout = material.layout
-    frozen = {"frozen": True} if material.splits.frozen else {}
     return {
         "": {
             "name": wanted.name,
@@ -73,7 +75,7 @@ def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) 
             "intended_use": f"Telling whether two {_plural(layout)} match, where a match means {wanted.match_means}.",
         },
         "relation": {"match_means": wanted.match_means, "not": wanted.not_},
-        "data": {**layout.section, **frozen, "licence": NOT_STATED},
+        "data": {**layout.section, **material.more, "licence": NOT_STATED},
         **({"tokenizer": start.tokenizer} if start.tokenizer else {}),
         "modality": {"name": layout.modality},
         **({"modality.params": start.params} if start.params else {}),

@@ -158,6 +158,7 @@ def find_starts(modality: str, splits: Splits, *, models: Path, runs: Path) -> I
             earlier = read_recipe(held)
             if earlier.modality.name != modality:
                 continue
+            print(f"looking whether {folder} may be begun with; its data:")
             check_unseen(earlier, splits)
         except CommandError as error:
             print(f"not begun with {folder}: {error}")
