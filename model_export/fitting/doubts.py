@@ -31,6 +31,8 @@ ONE = "not told apart: one identity under two names, or two that look alike"
 MISNAMED = "the first lies nearer to the other's than to its own: a wrong name, or an odd item"
 NEARLY, FAR = 0.85, 0.7
 """Shares of the way from strangers to alike. FAR allows for items of an identity that are misnamed themselves."""
+TRUSTED = 0.95
+"""An area under the ROC curve from which an encoder's doubts are worth reading; below, most are its own errors."""
 CHANCE = 0.5
 LEARNT = 0.6
 """An area under the ROC curve that is lower, and whose bounds reach chance, is no encoder to publish."""
@@ -51,6 +53,9 @@ def check_learnt(subject: Subject, recipe: Recipe, splits: Splits, folder: Path)
             f"it tells what is held out apart no better than chance (ROC AUC {show(auc)}), so nothing is published: do "
             "the labels belong to the items, and do these show what a match means? Else give it more minutes"
         )
+    if auc.value < TRUSTED:
+        print(f"labels are not doubted by an encoder that tells items apart so little (ROC AUC below {TRUSTED})")
+        return
     place = affordable(embedded.items, recipe.seed, quiet)
     likeness = similarity_matrix(embedded.rows.vectors[place], embedded.rows.vectors[place], subject.metric)
     doubts = list(find_doubts(likeness, embedded.items.identity[place]))

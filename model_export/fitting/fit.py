@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,10 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
 
     minutes = asked.minutes or MINUTES
     small = small_start(layout.modality, items.items)
+    if asked.bundle is not None:
+        small = replace(
+            small, said=f"measures {asked.bundle} as it is, so that what follows of training does not count"
+        )
     write(recipe_path, small, minutes)
     recipe = read_recipe(recipe_path)
     run = run_folder(recipe, asked.runs)
