@@ -18,7 +18,7 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock model import-minilm clean
+.PHONY: help run test lint format lock model fit import-minilm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,11 @@ model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew
 	$(BIN)/python -m model_export export runs/$(NAME) --out runs/bundles
 	$(BIN)/python -m model_export calibrate runs/bundles/$(NAME)/* --recipe recipes/$(NAME).toml --out models
 	$(BIN)/python -m model_export evaluate $$(ls -d models/$(NAME)/* | sort -V | tail -n 1) --recipe recipes/$(NAME).toml --out runs/report
+
+MINUTES ?= 10
+
+fit: $(DEV)/.project ## from your own data to a served model: DATA=photos NAME=mine MATCH_MEANS="of the same product" (MINUTES=10, FIT_ARGS)
+	@$(BIN)/python -m model_export fit "$(DATA)" --name "$(NAME)" --match-means "$(MATCH_MEANS)" --minutes $(MINUTES) $(FIT_ARGS)
 
 MINILM := models/all-minilm-l6-v2
 

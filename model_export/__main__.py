@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
 from model_export.errors import CommandError, needing
+from model_export.fitting.command import add_fit, add_plan
 from model_export.floors import FITS, NONE
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def _days(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+
+    add_fit(commands.add_parser("fit", help="from your own data to a served verdict: everything below, in one"))
+    add_plan(commands.add_parser("plan", help="what your own data could show, and how it would be cut"))
 
     command = commands.add_parser("train", help="follow a recipe and write a run folder, or go on with one")
     command.add_argument("recipe", type=Path)

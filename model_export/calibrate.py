@@ -47,6 +47,7 @@ from model_export.beside import (
 from model_export.calibration_loss import Loss, drop_broken, judge_ratios
 from model_export.card import write_card
 from model_export.comparing import Scores, score_all_pairs
+from model_export.datasets import Splits
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
@@ -94,15 +95,16 @@ class Sample:
     scores: Scores
 
 
-def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
+def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Splits | None = None) -> Path:
     """Write the bundle in `folder` with fresh evidence as its next version below `models`; returns its folder.
 
+    splits: the recipe's data, where the caller has read it.
     Raises CommandError where calibration and verification disagree or the data cannot be evidence, BundleRefused for a
     bundle that is not servable.
     """
     recipe = read_recipe(recipe_path)
     subject = LocalSubject(folder)
-    chosen, splits = recipe.calibration, read_splits(recipe)
+    chosen, splits = recipe.calibration, splits or read_splits(recipe)
     if splits.units_train:
         raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
     source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)

@@ -54,13 +54,16 @@ from model_export.tables import (
 BATCH_ITEMS = 100
 
 
-def evaluate_recipe(subject: Subject, recipe_path: Path, out: Path | None, floor: str | None = None) -> None:
+def evaluate_recipe(
+    subject: Subject, recipe_path: Path, out: Path | None, floor: str | None = None, splits: Splits | None = None
+) -> None:
     """Measure on the recipe's test identities, or on its one held-out pool; print tables, write a report to `out`.
 
-    floor: by name, NONE for none, None for the recipe's. Raises CommandError for a recipe or data that cannot be used.
+    floor: by name, NONE for none, None for the recipe's. splits: the recipe's data, where the caller has read it.
+    Raises CommandError for a recipe or data that cannot be used.
     """
     recipe = read_recipe(recipe_path)
-    splits = read_splits(recipe)
+    splits = splits or read_splits(recipe)
     items, chosen = measured_items(splits), recipe.calibration
     draws, seed = chosen.draws, recipe.seed
     embedded = keep_labelled(items, subject.embed(items.items))
