@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_export.adapting.command import add_adapt
 from model_export.command_line import add_data, run_command
 from model_export.errors import CommandError, needing
 from model_export.fitting.command import add_fit, add_plan
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="folder of bundles")
     command.set_defaults(run=_export)
 
+    add_adapt(commands.add_parser("adapt", help="a head on the embeddings of a bundle that is left as it is"))
     _add_quantize(commands.add_parser("quantize", help="the same encoder in less precision, as a bundle of its own"))
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))

@@ -47,7 +47,7 @@ from model_export.beside import (
 from model_export.calibration_loss import Loss, drop_broken, judge_ratios
 from model_export.card import write_card
 from model_export.comparing import Scores, score_all_pairs
-from model_export.datasets import Splits
+from model_export.datasets import OtherPopulation, Splits
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
@@ -55,7 +55,8 @@ from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_
 from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
-from model_export.recipe import Recipe, name_recipe, read_recipe
+from model_export.recipe import External, Recipe, name_recipe, read_recipe
+from model_export.recipe.measuring import Measuring
 from model_export.recipe.own_data import OwnData
 from model_export.reference_evidence import Part, measure_references
 from model_export.report import Report, Table, write_report
@@ -104,11 +105,29 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
     """
     recipe = read_recipe(recipe_path)
     subject = LocalSubject(folder)
-    chosen, splits = recipe.calibration, splits or read_splits(recipe)
+    splits = splits or read_splits(recipe)
     if splits.units_train:
         raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
     source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)
-    others = [read_other_population(other) for other in recipe.external]  # at once: a missing one fails early
+    others = [(other, read_other_population(other)) for other in recipe.external]  # at once: a missing one fails early
+    return calibrate_splits(subject, splits, recipe, models, source=source, others=others)
+
+
+def calibrate_splits(
+    subject: LocalSubject,
+    splits: Splits,
+    recipe: Measuring,
+    models: Path,
+    *,
+    source: Literal["shipped", "yours"],
+    others: Sequence[tuple[External, OtherPopulation]] = (),
+    before: Sequence[Table] = (),
+) -> Path:
+    """The same of data that is read already, measured as `recipe` says; `before` are tables that the card begins with.
+
+    Errors as above.
+    """
+    chosen = recipe.calibration
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
@@ -150,7 +169,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
-    tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables = [*before, *recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
     calibration, more = measure_references(
         calibration,
         subject.metric,
@@ -160,7 +179,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
         population=splits.test_population,
     )
     tables += more
-    for other, population in zip(recipe.external, others, strict=True):
+    for other, population in others:
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
         tables += outside_tables(outside, calibration, draws=chosen.draws, seed=recipe.seed)

@@ -16,8 +16,8 @@ def add_fit(command: argparse.ArgumentParser) -> None:
     _add_data(command, "a folder or a table of your own, or a recipe that fit wrote")
     command.add_argument("--name", help="the bundle's: small letters, digits and hyphens")
     command.add_argument("--minutes", type=_minutes, metavar="N", help="time to train in (10); measuring comes on top")
-    command.add_argument("--match-means", type=_said, metavar="WORDS", help="what two matching items have in common")
-    command.add_argument("--not", dest="not_", type=_said, metavar="WORDS", help="what a match does not mean")
+    command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
+    command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
     command.add_argument(
         "--duplicates", choices=("stop", "drop"), help="what copies across parts do: stop it, or be left out (stop)"
     )
@@ -54,6 +54,11 @@ def add_plan(command: argparse.ArgumentParser) -> None:
 
 def _add_data(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("data", type=Path, metavar="DATA", help=f"{what}; see docs/your-data.md")
+    add_layout(command)
+
+
+def add_layout(command: argparse.ArgumentParser) -> None:
+    """Options that say of a folder or a table what cannot be seen."""
     command.add_argument(
         "--levels", nargs="+", default=(), metavar="LEVEL", help="what nested folders are, from the outside in"
     )
@@ -73,13 +78,13 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def _said(text: str) -> str:
+def said(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("says nothing")
     return text
 
 
-def _columns(chosen: argparse.Namespace) -> dict[str, str]:
+def named_columns(chosen: argparse.Namespace) -> dict[str, str]:
     named = dict(one.split("=", 1) for one in chosen.columns if "=" in one)
     if len(named) < len(chosen.columns):
         raise CommandError("--columns takes ROLE=NAME, each role once, as in identity=product")
@@ -97,7 +102,7 @@ def _fit(chosen: argparse.Namespace) -> None:
             match_means=chosen.match_means,
             not_=chosen.not_,
             levels=chosen.levels,
-            columns=_columns(chosen),
+            columns=named_columns(chosen),
             modality=chosen.modality,
             duplicates=chosen.duplicates,
             start=chosen.start,
@@ -113,7 +118,7 @@ def _plan(chosen: argparse.Namespace) -> None:
     from model_export.fitting.layouts import find_layout  # noqa: PLC0415
     from model_export.fitting.planning import plan  # noqa: PLC0415
 
-    columns = _columns(chosen)
+    columns = named_columns(chosen)
     plan(
         find_layout(chosen.data, levels=chosen.levels, columns=columns, modality=chosen.modality), frozen=chosen.frozen
     )

@@ -81,7 +81,7 @@ def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) 
         **({"modality.params": start.params} if start.params else {}),
         "encoder": start.encoder,
         "loss": start.loss,
-        "sampler": _sampler(material, start.batch),
+        "sampler": choose_sampler(material, start.batch),
         "augmentation": start.augmentation,
         "optimiser": start.optimiser,
         "schedule": {
@@ -89,7 +89,7 @@ def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) 
             "minutes": round(minutes, 4),
             "warmup_steps": min(MOST_WARMUP, int(2 * minutes)),
         },
-        "calibration": _calibration(material),
+        "calibration": describe_measuring(material),
     }
 
 
@@ -97,7 +97,7 @@ def _plural(layout: Layout) -> str:
     return {"image": "pictures", "audio": "sounds", "text": "texts", "series": "series"}[layout.modality]
 
 
-def _sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
+def choose_sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
     """As many identities in a batch as are wanted and there, and as many items of each as most have."""
     items = material.splits.training
     counts = np.unique(items.identity, return_counts=True)[1]
@@ -114,7 +114,8 @@ def _sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
     return {"classes": classes - classes % groups, "per_class": per_class, "grouped_share": share, "groups": groups}
 
 
-def _calibration(material: Material) -> dict[str, Any]:
+def describe_measuring(material: Material) -> dict[str, Any]:
+    """The recipe's `[calibration]`: what is measured, in words that the data's layout gives."""
     layout, splits = material.layout, material.splits
     unit = (
         "unit"
