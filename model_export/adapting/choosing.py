@@ -94,4 +94,5 @@ def _areas(scores: Scores) -> Mapping[str, float]:
 
 def _shares(binned: Binned) -> Bins:
     """Shares by bin, float64 (1, bins), every unit pair and every unit weighing the same."""
-    return (binned.weight @ binned.shares.astype(np.float64) / binned.weight.sum())[np.newaxis]
+    shares: Bins = binned.weight @ binned.shares.astype(np.float64) / binned.weight.sum()
+    return shares[np.newaxis]

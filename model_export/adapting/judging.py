@@ -1,4 +1,4 @@
-"""Whether a head is better, on units that neither fitted nor chose it. Where that is not shown, nothing is published."""
+"""Whether a head is better, on units that neither fitted nor chose it. Where that is not shown, nothing is written."""
 
 from __future__ import annotations
 

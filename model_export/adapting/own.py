@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core.bundle import Bundle
+from app.core.bundle import Manifest
 from model_export.datasets import Splits
 from model_export.errors import CommandError
 from model_export.fitting.layouts import PLURAL, Layout, find_layout
@@ -40,7 +40,7 @@ class Own:
 
 def read_own(
     path: Path,
-    bundle: Bundle,
+    manifest: Manifest,
     *,
     levels: Sequence[str],
     columns: Mapping[str, str],
@@ -50,10 +50,10 @@ def read_own(
     """Read and cut; the plan is printed. Raises CommandError for data that is none for this bundle, or too little."""
     layout = find_layout(path, levels=levels, columns=columns, modality=modality)
     print(f"{layout.path}: {layout.said}")
-    choice = bundle.manifest.modality
+    choice = manifest.modality
     if layout.modality != choice.name:
         takes = PLURAL[choice.name]
-        raise CommandError(f"{path}: holds {PLURAL[layout.modality]}, and {bundle.key} takes {takes}")
+        raise CommandError(f"{path}: holds {PLURAL[layout.modality]}, and {manifest.key} takes {takes}")
     data = layout.data(shares=SHARES, duplicates=duplicates)
     listing = read_listing(Path(), data, layout.modality)
     splits = cut_own(listing, data, ModalityChoice(name=choice.name, params=choice.params))

@@ -79,12 +79,14 @@ def _minutes(text: str) -> float:
 
 
 def said(text: str) -> str:
+    """Words of the command line, which must say something."""
     if not text.strip():
         raise argparse.ArgumentTypeError("says nothing")
     return text
 
 
 def named_columns(chosen: argparse.Namespace) -> dict[str, str]:
+    """What `--columns` says, by role. Raises CommandError for what is no ROLE=NAME."""
     named = dict(one.split("=", 1) for one in chosen.columns if "=" in one)
     if len(named) < len(chosen.columns):
         raise CommandError("--columns takes ROLE=NAME, each role once, as in identity=product")

@@ -37,16 +37,19 @@ class Nodes:
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """A node of one output."""
         output = f"{self._prefix}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """A value that the graph holds."""
         name = f"{self._prefix}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def ints(self, *values: int) -> str:
+        """Axes, sizes or places, int64 (n,)."""
         return self.constant(values, np.int64)
 
 
