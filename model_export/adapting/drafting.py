@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.bundle import Draft, Embedding, Licence, Manifest, Relation, Training
+from app.core.bundle import Draft, Embedding, Licence, Manifest, Numerics, Relation, Training
 from app.core.bundle.manifest import VERSION_REGEX, version_key
 from model_export.adapting.finding import Chosen
 from model_export.adapting.own import Own
+from model_export.importing.publishing import TOLERANCE
 
 PACKAGES = ("onnx", "onnxruntime", "pytorch-metric-learning", "torch")
 
@@ -34,6 +35,7 @@ def draft_adapted(old: Manifest, key: tuple[str, str], relation: Relation, own: 
         embedding=Embedding(
             dimension=chosen.head.dimension, normalized=old.embedding.normalized, metric=old.embedding.metric
         ),
+        numerics=Numerics(tf32=old.numerics.tf32, providers=tuple(TOLERANCE["fp32"])),
         training=Training(
             recipe=old.training.recipe,
             data=f"{old.training.data}; then {how}",
