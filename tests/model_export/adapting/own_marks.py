@@ -28,7 +28,7 @@ def mark_png(identity: int, variant: int) -> bytes:
     return file.getvalue()
 
 
-def write_marks(folder: Path, identities: int = 60, each: int = 5, *, shuffled: bool = False) -> Path:
+def write_marks(folder: Path, identities: int = 48, each: int = 4, *, shuffled: bool = False) -> Path:
     """A folder an identity; `shuffled` deals the pictures to the folders at random, so that no label is true."""
     places = np.arange(identities * each)
     if shuffled:

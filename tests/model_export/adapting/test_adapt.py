@@ -18,6 +18,7 @@ from app.core.modalities.base import Limits
 from app.core.scoring import similarity
 from app.runtime.encoder import Encoder
 from model_export.__main__ import main
+from model_export.adapting import learning
 from tests.model_export.adapting.own_marks import mark_png, write_marks
 from tests.model_export.own_files import texts, write_table
 from tests.model_export.printed import printed_tables
@@ -73,7 +74,7 @@ def test_the_bundle_says_what_it_comes_from_which_head_it_has_and_how_that_was_c
 
 def test_gain_is_of_units_that_neither_fitted_nor_chose_and_its_lower_end_is_above_0(made: Made) -> None:
     plan = dict(re.findall(r"^(training|validation|held out) +(\d+) ", made.printed, re.MULTILINE))
-    assert sum(map(int, plan.values())) == 60
+    assert sum(map(int, plan.values())) == 48
     ((_, (row,)),) = [(name, rows) for name, rows in printed_tables(made.printed).items() if "Before" in name]
     gain, low, high = map(float, re.findall(r"[+-][\d.]+", row["gain, 95 % bounds"]))
     assert 0 < low < gain < high
@@ -116,8 +117,9 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_head_that_is_no_better_is_refused_with_both_figures_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(learning, "STEPS", 100)
     bundle = write_tiny(tmp_path / "models", calibrated=False)
     data = write_marks(tmp_path / "marks", shuffled=True)
     line = refuse([str(bundle), "--data", str(data), "--out", str(tmp_path / "out")], capsys)
@@ -125,7 +127,10 @@ def test_a_head_that_is_no_better_is_refused_with_both_figures_and_nothing_is_wr
     assert not (tmp_path / "out").exists()
 
 
-def test_where_nothing_is_to_be_gained_no_head_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nothing_is_to_be_gained_no_head_is_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "STEPS", 50)
     bundle = write_tiny(tmp_path / "models")
     for identity in range(40):
         (tmp_path / "own" / f"{identity}").mkdir(parents=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_export.adapting import learning
 from model_export.adapting.finding import Chosen, find_head
 from model_export.adapting.own import Own, read_own
 from model_export.subjects import LocalSubject
@@ -42,6 +43,12 @@ def sealed(own: Own) -> Own:
     return replace(own, splits=replace(own.splits, calibration=held_out))
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time for a few looks, not for the best head."""
+    monkeypatch.setattr(learning, "STEPS", 75)
+
+
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> LocalSubject:
     return LocalSubject(write_tiny(tmp_path_factory.mktemp("models"), calibrated=False))
@@ -65,7 +72,7 @@ def test_held_out_items_are_not_looked_at_and_the_same_data_gives_the_same_head(
 
 
 def test_groups_are_the_hard_impostors_that_it_is_chosen_by(subject: LocalSubject, tmp_path: Path) -> None:
-    marks = write_marks(tmp_path / "marks", identities=96, each=3)
+    marks = write_marks(tmp_path / "marks", identities=64, each=3)
     for number, folder in enumerate(sorted(marks.iterdir())):
         (tmp_path / "grouped" / f"kind {number % 8}").mkdir(parents=True, exist_ok=True)
         folder.rename(tmp_path / "grouped" / f"kind {number % 8}" / folder.name)
@@ -77,10 +84,10 @@ def test_groups_are_the_hard_impostors_that_it_is_chosen_by(subject: LocalSubjec
 
 
 def test_labelled_pairs_are_what_it_is_chosen_by(subject: LocalSubject, tmp_path: Path) -> None:
-    write_marks(tmp_path / "marks", identities=80, each=4)
+    write_marks(tmp_path / "marks", identities=60, each=3)
     rows = []
-    for number in range(80):
-        files = [f"marks/mark {number}/{place}.png" for place in range(4)]
+    for number in range(60):
+        files = [f"marks/mark {number}/{place}.png" for place in range(3)]
         other = f"marks/mark {number ^ 1}/0.png"
         rows += [{"a": files[0], "b": one, "label": 1} for one in files[1:]]
         rows.append({"a": files[1], "b": other, "label": 0})
