@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.core.modalities.base import Modality, Window
 from model_export import recipe
 from model_export.encoders import TwinEncoder
@@ -13,19 +15,21 @@ from model_export.encoders.drawing import DrawingEncoder
 from model_export.encoders.fronts import Front, StepFront, TokenFront
 from model_export.encoders.recurrent import RecurrentEncoder
 from model_export.encoders.residual import ResidualEncoder
+from model_export.encoders.spectral import SpectralEncoder
+from model_export.encoders.spelling import Spelling
 from model_export.encoders.timm_backbone import TimmEncoder
 from model_export.encoders.transformer import TransformerEncoder
 from model_export.errors import CommandError
 
 
-def make_encoder(choice: recipe.EncoderChoice, modality: Modality, vocabulary: int) -> TwinEncoder:
-    """The untrained encoder; `vocabulary` counts the tokens of a text modality, 0 for others.
+def make_encoder(choice: recipe.EncoderChoice, modality: Modality, tokens: Sequence[str] = ()) -> TwinEncoder:
+    """The untrained encoder; `tokens` are those of a text modality, each at its number.
 
     Raises CommandError where the encoder cannot take what the modality makes.
     """
     window = modality.examples()[0]
     if isinstance(choice, recipe.SequenceEncoderChoice):
-        encoder = _make_sequence_encoder(choice, window, _front(choice, window, vocabulary))
+        encoder = _make_sequence_encoder(choice, window, _front(choice, window, len(tokens)), tokens)
     else:
         encoder = _make_picture_encoder(choice, window)
     encoder.normalise = choice.normalise
@@ -64,13 +68,19 @@ def _make_picture_encoder(choice: recipe.PictureChoice, window: Window) -> TwinE
             return TimmEncoder(model=model, size=size, channels=channels, dropout=dropout, dimension=dimension)
 
 
-def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window, front: Front) -> TwinEncoder:
+def _make_sequence_encoder(
+    choice: recipe.SequenceEncoderChoice, window: Window, front: Front, tokens: Sequence[str]
+) -> TwinEncoder:
     dropout, dimension = choice.dropout, choice.dimension
     match choice:
         case recipe.Convolutional1dChoice(filters=filters, blocks=blocks, kernel=kernel):
             return Convolutional1dEncoder(
                 front=front, filters=filters, blocks=blocks, kernel=kernel, dropout=dropout, dimension=dimension
             )
+        case recipe.SpectralChoice(stages=stages):
+            if not isinstance(front, StepFront):
+                raise CommandError("encoder.name: spectral takes bands of sounds or channels of a series, not text")
+            return SpectralEncoder(front=front, stages=stages, dropout=dropout, dimension=dimension)
         case recipe.RecurrentChoice(name=cell, hidden=hidden, layers=layers):
             return RecurrentEncoder(
                 front=front, cell=cell, hidden=hidden, layers=layers, dropout=dropout, dimension=dimension
@@ -86,8 +96,8 @@ def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window,
                 dimension=dimension,
             )
         case recipe.BagChoice(hidden=hidden, lexical_share=share, lexical_dimension=lexical_dimension):
-            if share and "input_ids" not in window:
-                raise CommandError("encoder.lexical_share: only texts have words")
+            if "input_ids" not in window and (share or choice.letters):
+                raise CommandError(f"encoder.{'lexical_share' if share else 'letters'}: only texts have words")
             return BagEncoder(
                 front=front,
                 hidden=hidden,
@@ -95,6 +105,7 @@ def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window,
                 dimension=dimension,
                 lexical_share=share,
                 lexical_dimension=lexical_dimension,
+                spelling=Spelling(tokens) if choice.letters else None,
             )
 
 

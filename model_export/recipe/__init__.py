@@ -38,6 +38,7 @@ from model_export.recipe.encoders import (
     ResidualChoice,
     SequenceChoice,
     SequenceEncoderChoice,
+    SpectralChoice,
     TimmChoice,
     TransformerChoice,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "SequenceAugmentation",
     "SequenceChoice",
     "SequenceEncoderChoice",
+    "SpectralChoice",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
     "TimmChoice",

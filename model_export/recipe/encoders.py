@@ -118,6 +118,15 @@ class Convolutional1dChoice(SequenceChoice):
     kernel: OddNumber = Field(description="steps that a convolution sees")
 
 
+class SpectralChoice(SequenceChoice):
+    """Sequences whose channels are neighbouring bands, as those of sounds; see model_export/encoders/spectral.py."""
+
+    name: Literal["spectral"]
+    stages: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=1, max_length=6, description="filters of each block, each of which halves steps and bands"
+    )
+
+
 class RecurrentChoice(SequenceChoice):
     """Sequences; see model_export/encoders/recurrent.py."""
 
@@ -151,6 +160,11 @@ class BagChoice(SequenceChoice):
         default=0.0, ge=0, lt=1, description="share of the score that the rarity of shared tokens decides; text only"
     )
     lexical_dimension: int = Field(default=0, ge=0, description="of `dimension`, what that part takes; 0 without it")
+    letters: bool = Field(
+        default=False,
+        description="tokens that share runs of 3 to 5 letters begin alike, and count as alike in the lexical part; "
+        "text only",
+    )
 
     @property
     def trained_dimension(self) -> int:
@@ -169,5 +183,5 @@ class BagChoice(SequenceChoice):
 
 
 PictureChoice = ConvolutionalChoice | ResidualChoice | DrawingChoice | TimmChoice
-SequenceEncoderChoice = Convolutional1dChoice | RecurrentChoice | TransformerChoice | BagChoice
+SequenceEncoderChoice = Convolutional1dChoice | SpectralChoice | RecurrentChoice | TransformerChoice | BagChoice
 EncoderChoice = Annotated[PictureChoice | SequenceEncoderChoice, Field(discriminator="name")]

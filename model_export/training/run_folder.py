@@ -11,7 +11,7 @@ from app.core.modalities.base import Modality
 from model_export.encoders import TwinEncoder
 from model_export.encoders.choosing import make_encoder
 from model_export.recipe import Recipe
-from model_export.tokenizer import count_tokens
+from model_export.tokenizer import list_tokens
 
 RECIPE_FILE = "recipe.toml"
 TOKENIZER_FILE = "tokenizer.json"
@@ -35,8 +35,8 @@ def make_modality(recipe: Recipe, run: Path) -> Modality:
 
 def make_network(recipe: Recipe, modality: Modality, run: Path) -> TwinEncoder:
     """The untrained encoder of a recipe."""
-    vocabulary = count_tokens((run / TOKENIZER_FILE).read_bytes()) if recipe.tokenizer is not None else 0
-    return make_encoder(recipe.encoder, modality, vocabulary)
+    tokens = list_tokens((run / TOKENIZER_FILE).read_bytes()) if recipe.tokenizer is not None else []
+    return make_encoder(recipe.encoder, modality, tokens)
 
 
 def write_whole(path: Path, data: bytes) -> None:
