@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
-from model_export.errors import CommandError
+from model_export.errors import CommandError, needing
 from model_export.floors import FITS, NONE
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from model_export.pairs import Words
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+BESIDE = Path()
+"""Stands for `--draft-spec` without a name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
     _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
+
+    command = commands.add_parser("inspect", help="print what a bundle is, or what an ONNX file takes and gives")
+    command.add_argument("path", type=Path, metavar="BUNDLE_OR_FILE")
+    command.add_argument(
+        "--draft-spec",
+        nargs="?",
+        type=Path,
+        const=BESIDE,
+        metavar="SPEC",
+        help="write a spec for `import onnx`, every guess marked; beside the file, called as it, when no name is given",
+    )
+    command.set_defaults(run=_inspect)
     return parser
 
 
@@ -128,7 +144,13 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 
     source = sources.add_parser("onnx", parents=[common], help="an ONNX file, and a spec that says what it takes")
     source.add_argument("path", type=Path, metavar="FILE")
-    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md")
+    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md; inspect drafts one")
+    source.add_argument(
+        "--reference",
+        type=Path,
+        metavar="NPZ",
+        help="items, and the vectors that the owner's own pipeline gives for them; else those that the spec names",
+    )
     source.set_defaults(run=_import_onnx)
 
     source = sources.add_parser("timm", parents=[declared], help="a backbone of timm, where that is installed")
@@ -207,10 +229,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 
 
 def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
-    try:
+    with needing("import"):
         from model_export.importing.sentence_encoders import Choices, import_sentence_encoder
-    except ModuleNotFoundError as error:
-        raise CommandError(f"needs the package {error.name!r}: install twinserve[import]") from error
 
     choices = Choices(metric=chosen.metric, window_overlap=chosen.window_overlap)
     _tell(import_sentence_encoder(chosen.path, chosen.out, _declared(chosen), choices))
@@ -219,13 +239,19 @@ def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
 def _import_onnx(chosen: argparse.Namespace) -> None:
     from model_export.importing.onnx_files import import_onnx
 
-    _tell(import_onnx(chosen.path, chosen.spec, chosen.out))
+    _tell(import_onnx(chosen.path, chosen.spec, chosen.out, chosen.reference))
 
 
 def _import_timm(chosen: argparse.Namespace) -> None:
     from model_export.importing.timm_backbones import import_timm
 
     _tell(import_timm(chosen.path, chosen.pretrained, chosen.out, _declared(chosen)))
+
+
+def _inspect(chosen: argparse.Namespace) -> None:
+    from model_export.inspecting import inspect
+
+    inspect(chosen.path, chosen.path.with_suffix(".toml") if chosen.draft_spec == BESIDE else chosen.draft_spec)
 
 
 def _declared(chosen: argparse.Namespace) -> Declared:

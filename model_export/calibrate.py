@@ -34,31 +34,33 @@ from app.core.evidence import (
 from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
-from model_export.calibration_loss import Loss, broken_losses
+from model_export.beside import (
+    PAIR_DRAWS,
+    PAIR_SEED,
+    beside_pairs,
+    beside_recipe,
+    default_point,
+    losses_table,
+    pair_tables,
+    recipe_tables,
+)
+from model_export.calibration_loss import Loss, drop_broken, judge_ratios
 from model_export.card import write_card
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import (
-    PAIR_DRAWS,
-    PAIR_SEED,
-    default_point,
-    hardest_shown,
-    judge_ratios,
-    recipe_tables,
-)
+from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
-from model_export.measure import Embeddings, guard_band, keep_labelled, sample_for_band
+from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
-from model_export.pairs import Words, describe_impostors, read_pairs, score_pairs
+from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.own_data import OwnData
-from model_export.report import Table, write_report
+from model_export.reference_evidence import Part, measure_references
+from model_export.report import Report, Table, write_report
 from model_export.subjects import LocalSubject
-from model_export.tables import loss_table, verification_rows
 
 GUARD_BAND_ITEMS = 300
-OTHER_THREADS = (2, 4)
 OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
 """Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
 FOLDS = 9
@@ -145,7 +147,17 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     drawn = draw_samples(tested, draws=study.draws, seed=study.seed)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
-    tables = recipe_tables(subject, tested, splits, recipe, embedded=embedded, sampled=drawn, point=point)
+    sides = beside_recipe(subject, embedded, drawn, recipe, splits)
+    tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    calibration, more = measure_references(
+        calibration,
+        subject.metric,
+        recipe,
+        pool=Part(own, scores),
+        test=None if splits.test is None else Part(embedded, tested),
+        population=splits.test_population,
+    )
+    tables += more
     for other, population in zip(recipe.external, others, strict=True):
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
@@ -194,31 +206,29 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
         seed=PAIR_SEED,
         folds=FOLDS,
     )
-    rows = subject.embed(table.items)
-    measured = score_pairs(table, rows, subject.metric)
+    sides = beside_pairs(subject, table)
+    rows, scores, drawn = sides[0].rows, sides[0].measured.scores, sides[0].sampled
     kept = np.flatnonzero(rows.kept)
-    sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, measured.scores)
+    sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, scores)
     calibration = _measure(study, subject.encoder, sample, _next_version(subject, models))
     population = f"{study.population}, each part judged at thresholds fitted on the others"
-    calibration, protocol = _cross_fit(study, calibration, measured.scores, population)
-    drawn = draw_samples(measured.scores, draws=study.draws, seed=study.seed)
+    calibration, protocol = _cross_fit(study, calibration, scores, population)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
-    tables = [("Verification on the labelled pairs", verification_rows(drawn))]
+    tables = pair_tables(sides, table, losses)
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
 def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Calibration:
     """Everything in calibration.json but `verified`."""
     bundle, scores = encoder.bundle, sample.scores
-    # The service runs one thread; other counts and batch sizes sum in another order, and the band says how far they go.
-    encoders = [encoder, *(Encoder(bundle, device="cpu", threads=count) for count in OTHER_THREADS)]
+    encoders = encoders_at_hand(encoder)
     band = guard_band(
         encoders,
         [sample.items[at] for at in sample_for_band(sample.rows, GUARD_BAND_ITEMS, study.seed).tolist()],
         bundle.manifest.embedding.metric,
         GUARD_BAND_FLOORS[bundle.manifest.graph.precision],
     )
-    print(f"guard band {band:.1e}")
+    print(f"guard band {band:.1e}, on {', '.join(dict.fromkeys(one.provider for one in encoders))}")
     try:
         estimated = estimate(
             scores.units,
@@ -312,13 +322,13 @@ def _publish(
     hardest: str = "",
     dropped: Sequence[str] = (),
 ) -> Path:
-    """Write the next version. Raises CommandError where the calibration and its verification disagree, and where the
-    log-likelihood ratio loses more than is promised, unless nothing is claimed anyway.
+    """Write the next version, without a log-likelihood ratio that loses more than is promised.
+
+    Raises CommandError where the calibration and its verification disagree.
     """
     if broken := disagreements(calibration):
         raise CommandError(f"calibration and verification disagree, so nothing is published: {'; '.join(broken)}")
-    if calibration.supported and (lines := broken_losses(losses)):
-        raise CommandError(f"the log-likelihood ratio is not what is promised, so nothing is published: {lines[0]}")
+    calibration = drop_broken(calibration, losses)
     bundle = subject.encoder.bundle
     draft = bundle.manifest.draft(
         version=_next_version(subject, models), status="released" if calibration.supported else "demonstration"
@@ -327,11 +337,11 @@ def _publish(
         print(
             "nothing is claimed, since units are too few or no sample: a demonstration, whose verdicts are undetermined"
         )
-    told = [*tables, loss_table(losses)]
-    points = describe_points(calibration)
-    report = write_report(f"{draft.name}@{draft.version}", told, points, measured, losses=losses, hardest=hardest)
+    points, about = describe_points(calibration), f"Measured on {calibration.population}; {protocol}."
+    key = f"{draft.name}@{draft.version}"
+    report = write_report(Report(key, about, tables, points, measured, losses=losses, hardest=hardest))
     documents = {
-        "MODEL_CARD.md": write_card(draft, calibration, protocol, told, dropped),
+        "MODEL_CARD.md": write_card(draft, calibration, protocol, tables, dropped),
         **{f"report/{name}": data for name, data in report.items()},
     }
     sealed = seal(

@@ -8,7 +8,7 @@ per impostor type, judged by the lower end of its interval from a paired bootstr
 A ratio never says more than its sample supports: it is limited to -ln(units) and ln(unit pairs). With few units these
 limits alone cost something, even where an encoder errs never: 0.06 bits with 12 units, 0.03 with 27. So there are two
 ways to miss the promise. Where the best map *within the same limits* would be as costly, the sample is too small for
-more, and that is said; where the map loses more than LIMIT beyond that, it does not fit, and the evidence is refused.
+more, and that is said; where the map loses more than LIMIT beyond that, it does not fit, and no ratio is published.
 Where the limits alone cost more than LIMIT (13 units or fewer), nothing is judged.
 """
 
@@ -26,13 +26,13 @@ from scipy.special import expit, xlogy
 from app.core.evidence import Calibration
 from app.core.evidence.binning import Binned, bin_scores, choose_knots
 from app.core.evidence.calibration import Ratio
-from app.core.evidence.crossfit import Refit, deal
+from app.core.evidence.crossfit import Refit, deal, knots_of
 from app.core.evidence.ratio import fit_maps
 from app.core.evidence.resampling import Resampled, resample
 from app.core.evidence.samples import Integers
 from app.core.scoring import Float32
 from model_export.errors import CommandError
-from model_export.figures import ALL, KNOTS, Bins, Float64, Sampled, bound_cost, pair_draws
+from model_export.figures import ALL, KNOTS, Bins, Float64, Sampled, bound_cost, bound_loss, pair_draws
 from model_export.reliability import Reliability, measure_reliability
 
 LIMIT = 0.05
@@ -40,6 +40,14 @@ LIMIT = 0.05
 Method = Literal["held_out", "cross_fitted"]
 Limits = tuple[float, float]
 Verdict = Literal["no_map", "too_few_units", "kept", "limited", "broken"]
+KEPT: Mapping[Verdict, str] = {
+    "no_map": "no map",
+    "too_few_units": "too few units to judge",
+    "kept": "yes",
+    "limited": "no, within the limits of so few units",
+    "broken": "no",
+}
+"""Whether the promise is kept, in words."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Loss:
-    """The cost of the ratio of one impostor type; all but minCllr are None (0) without a map to judge.
+    """The cost of the ratio of one impostor type; all but minCllr are None (0) where no map is judged.
 
     lost: Cllr less minCllr; beyond: Cllr less the cost of the best map within the same limits; limits: what these cost
-    alone, in bits.
+    alone, in bits; method: how a map is judged, None where there is none.
     """
 
     cllr: Cost | None
@@ -65,14 +73,14 @@ class Loss:
     beyond: Cost | None
     limits: float
     reliability: Reliability | None
-    method: Method
+    method: Method | None
 
     @property
     def verdict(self) -> Verdict:
         """How the promise is kept."""
-        if self.lost is None or self.beyond is None:
+        if self.method is None:
             return "no_map"
-        if self.limits > LIMIT or np.isinf(self.lost.high):
+        if self.lost is None or self.beyond is None or self.limits > LIMIT or np.isinf(self.lost.high):
             return "too_few_units"
         if self.lost.low <= LIMIT:
             return "kept"
@@ -95,13 +103,39 @@ def measure_losses(
         raise CommandError(f"the log-likelihood ratio cannot be judged: {error}") from error
 
 
-def broken_losses(losses: Mapping[str, Loss]) -> list[str]:
-    """One line for each impostor type whose map does not fit."""
-    return [
-        f"{name}: Cllr less minCllr {one.lost.value:.3f} bits, at the lower end {one.lost.low:.3f}; promised: {LIMIT}"
-        for name, one in losses.items()
-        if one.lost is not None and one.verdict == "broken"
-    ]
+def judge_ratios(calibration: Calibration | None, sampled: Sampled, *, seed: int, folds: int | None) -> dict[str, Loss]:
+    """`measure_losses`, and what misses the promise said aloud. Where units are too few to fit maps anew, that is said,
+    and no map is judged.
+    """
+    try:
+        losses = measure_losses(calibration, sampled, seed=seed, folds=folds)
+    except CommandError as error:
+        print(error)
+        unjudged = measure_losses(None, sampled, seed=seed)
+        return {name: replace(one, method="cross_fitted") for name, one in unjudged.items()}
+    for name, one in losses.items():
+        if one.lost is not None and one.verdict not in ("kept", "no_map"):
+            print(
+                f"log-likelihood ratio against {name}: Cllr less minCllr {one.lost.value:.3f} bits, at most {LIMIT}: "
+                f"{KEPT[one.verdict]}"
+            )
+    return losses
+
+
+def drop_broken(calibration: Calibration, losses: Mapping[str, Loss]) -> Calibration:
+    """The calibration without the maps that do not fit, each said aloud: a ratio that misleads is worse than none.
+
+    Error rates do not hang on the map, and stay.
+    """
+    broken = {name for name, one in losses.items() if one.verdict == "broken"}
+    for name in sorted(broken & {ratio.impostor for ratio in calibration.ratios}):
+        one = losses[name].lost
+        assert one is not None
+        print(
+            f"log-likelihood ratio against {name}: left out, as its map does not fit these scores: Cllr less minCllr "
+            f"{one.value:.3f} bits, at the lower end {one.low:.3f}, where {LIMIT} is promised; error rates stand"
+        )
+    return calibration.model_copy(update={"ratios": tuple(r for r in calibration.ratios if r.impostor not in broken)})
 
 
 @dataclass(frozen=True)
@@ -128,20 +162,23 @@ def _measure(calibration: Calibration | None, sampled: Sampled, name: str, fold:
         value = float(values[0])
         return Cost(value, *bound_cost(value, of_draws, clusters))
 
-    method: Method = "held_out" if fold is None else "cross_fitted"
+    def paired(best: Float64, best_drawn: Float64) -> Cost:
+        value = max(float(full[0] - best[0]), 0.0)
+        return Cost(value, *bound_loss(value, np.maximum(full_drawn - best_drawn, 0.0), clusters))
+
     if calibration is None or ratio is None:
-        return Loss(None, bounded(least, least_drawn), None, None, 0.0, None, method)
+        return Loss(None, bounded(least, least_drawn), None, None, 0.0, None, method=None)
     mapped = _shipped(ratio, sampled, name) if fold is None else _refitted(ratio, calibration, sampled, name, fold)
     full = cllrs(mapped.ratios, *_points(mapped.genuine, mapped.impostor))
     full_drawn = cllrs(mapped.ratios, *pair_draws(mapped.genuine, mapped.impostor))
     return Loss(
         cllr=bounded(full, full_drawn),
         min_cllr=bounded(least, least_drawn),
-        lost=bounded(np.maximum(full - least, 0.0), np.maximum(full_drawn - least_drawn, 0.0)),
-        beyond=bounded(np.maximum(full - limited, 0.0), np.maximum(full_drawn - limited_drawn, 0.0)),
+        lost=paired(least, least_drawn),
+        beyond=paired(limited, limited_drawn),
         limits=float((np.logaddexp(0.0, ratio.low) + np.logaddexp(0.0, -ratio.high)) / (2.0 * np.log(2.0))),
         reliability=measure_reliability(mapped.ratios, mapped.genuine, mapped.impostor, mapped.pairs),
-        method=method,
+        method="held_out" if fold is None else "cross_fitted",
     )
 
 
@@ -160,7 +197,7 @@ def _shipped(ratio: Ratio, sampled: Sampled, name: str) -> _Mapped:
 def _refitted(ratio: Ratio, calibration: Calibration, sampled: Sampled, name: str, fold: Integers) -> _Mapped:
     """Each score by the map fitted without the folds of its own units, fold (units,), within the limits of `ratio`."""
     genuine, impostor = sampled.scores.genuine, sampled.scores.impostors[name]
-    refit = Refit.of(genuine, impostor, fold, calibration)
+    refit = Refit.of(genuine, impostor, fold, knots_of(calibration))
     own, others = bin_scores(genuine, refit.knots), bin_scores(impostor, refit.knots)
     count = int(fold.max()) + 1
     left_out = list(combinations_with_replacement(range(count), 2))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.bundle import Draft, Training
-from app.core.evidence import Calibration, Rate, describe_points
+from app.core.evidence import Calibration, OperatingPoint, Rate, describe_points, fmr_at
 
 Row = Sequence[str]
 Table = tuple[str, Sequence[Row]]
 """A heading, and rows of text of which the first is the header."""
+POINT_HEADER: Row = ("impostor", "point", "threshold", "FMR", "FNMR", "verified FMR", "verified FNMR")
 DROPPED_SHOWN = 100
 
 
@@ -101,22 +102,38 @@ def _origin(training: Training) -> list[str]:
 
 def point_rows(calibration: Calibration) -> list[Row]:
     """The operating points as a table: header first."""
-    rows: list[Row] = [("impostor", "point", "threshold", "FMR", "FNMR", "verified FMR", "verified FNMR")]
     defaults = {(point["impostor"], point["name"]) for point in describe_points(calibration) if point["default"]}
-    for point in calibration.operating_points:
-        mark = " (default)" if (point.impostor, point.name) in defaults else ""
-        verified = point.verified
-        rows.append(
-            (
-                point.impostor,
-                point.name + mark,
-                f"{point.threshold:.4f}",
-                show(point.fmr),
-                show(point.fnmr),
-                show(verified.fmr if verified else None),
-                show(verified.fnmr if verified else None),
-            )
-        )
+    return [
+        POINT_HEADER,
+        *(
+            point_row(point, " (default)" if (point.impostor, point.name) in defaults else "")
+            for point in calibration.operating_points
+        ),
+    ]
+
+
+def point_row(point: OperatingPoint, mark: str = "") -> Row:
+    """One operating point; `mark` stands behind its name."""
+    verified = point.verified
+    return (
+        point.impostor,
+        point.name + mark,
+        f"{point.threshold:.4f}",
+        show(point.fmr),
+        show(point.fnmr),
+        show(verified.fmr if verified else None),
+        show(verified.fnmr if verified else None),
+    )
+
+
+def type_rows(calibration: Calibration, threshold: float) -> list[Row]:
+    """How often each impostor type matches at a threshold: header first."""
+    rows: list[Row] = [("impostor", "is", "FMR")]
+    for one in calibration.impostors:
+        curve = calibration.fmr_curve(one.type)
+        assert curve is not None  # Calibration holds one for each impostor type
+        words = f"{one.description}, of another population ({one.population})" if one.external else one.description
+        rows.append((one.type, words, show(fmr_at(curve, threshold))))
     return rows
 
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from app.core.errors import TwinserveError
 from model_export.errors import CommandError
 
+OWN = frozenset({"app", "model_export"})
+MEASURING = frozenset({"httpx", "matplotlib", "onnx", "onnxruntime", "rich", "scipy", "sklearn", "PIL", "tokenizers"})
+"""Packages of the extra `measure`, as they are imported; the others are of `train`."""
+
+
+def missing(package: str) -> str:
+    """What to do where a package is not installed, in one line."""
+    extra = "measure" if package in MEASURING else "train"
+    return f"needs the package {package!r}: install twinserve[{extra}]"
+
 
 def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
     """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a log, too, each line stands where it was said
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
@@ -20,6 +33,12 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
         return 1
     except TwinserveError as error:
         print(f"{chosen.command}: {error.detail}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OWN:
+            raise
+        print(f"{chosen.command}: {missing(package)}", file=sys.stderr)
         return 1
     except OSError as error:
         said = f"{error.filename}: {error.strerror}" if error.strerror else str(error)

@@ -66,7 +66,7 @@ def score_all_pairs(
     then the first item of each pair is as it was, the second one changed. Raises CommandError where there is no pair
     of a kind that the recipe asks for.
     """
-    place = _affordable(embedded.items, seed, tell)
+    place = affordable(embedded.items, seed, tell)
     items, numbers = embedded.items, embedded.places[place]
     ids, unit = np.unique(items.unit[place], return_inverse=True)
     count = len(ids)
@@ -159,14 +159,7 @@ class _Pairs:
 
     def genuine(self, mask: Mask) -> GenuineScores:
         """Pairs of two units twice, once for each."""
-        crossing = mask & self.apart
-        if not crossing.any():
-            return GenuineScores(self.score[mask], self.unit_a[mask])
-        return GenuineScores(
-            np.concatenate([self.score[mask], self.score[crossing]]),
-            np.concatenate([self.unit_a[mask], self.unit_b[crossing]]),
-            np.concatenate([self.unit_b[mask], self.unit_a[crossing]]),
-        )
+        return GenuineScores.between(self.score[mask], self.unit_a[mask], self.unit_b[mask])
 
     def hardest(self, kind: str, mask: Mask, numbers: Places) -> Iterator[dict[str, str]]:
         """Rows of hardest.csv; `numbers` (items,) are the items' places in what the reader gave."""
@@ -204,7 +197,7 @@ def _several(group: Places) -> Places:
     return group
 
 
-def _affordable(items: LabelledItems, seed: int, tell: Callable[[str], None]) -> Places:
+def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None]) -> Places:
     """Places of the items that are compared: all, or at most so many of each identity and unit, or of some units."""
     count = len(items)
     if count <= MAX_ITEMS:

@@ -40,8 +40,8 @@ def draw_character(character: int, hand: int, size: tuple[int, int] = (200, 160)
     strokes = _written(shape, rng)
     canvas = Image.new("L", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), PAPER)
     pen = ImageDraw.Draw(canvas)
-    reach = 0.40 * min(size) * OVERSAMPLING
-    width = rng.uniform(0.028, 0.038) * min(size) * OVERSAMPLING
+    reach = 0.36 * min(size) * OVERSAMPLING
+    width = rng.uniform(0.036, 0.046) * min(size) * OVERSAMPLING
     for stroke in strokes:
         _ink(pen, stroke * reach + np.array(canvas.size) / 2, width * rng.uniform(0.9, 1.1), rng)
     return canvas.resize(size, Image.Resampling.BOX)

@@ -69,6 +69,8 @@ def settle_copies(splits: Splits, modality: ModalityChoice, data: OwnData, folde
     parts = splits.parts()
     copies = list(find_copies(parts, modality, near=data.near_duplicates))
     if not copies:
+        if folder is not None:
+            (folder / LIST).unlink(missing_ok=True)  # of copies that are no longer there
         return splits
     where = "" if folder is None else f"; all are listed in {_write_list(folder, copies, parts)}"
     for copy in copies[:PRINTED]:
@@ -147,6 +149,8 @@ def _print(part: str, items: LabelledItems, choice: ModalityChoice) -> _Printed:
             print(line)
         more = f"; {len(refused)} items of {part} cannot be used" if len(refused) > 1 else ""
         raise CommandError(f"{refused[0]}{more}")
+    if refused:
+        print(f"{len(refused)} items of {part} count as failures to acquire, the first: {refused[0]}")
     return _Printed(part, items, places, prints)
 
 

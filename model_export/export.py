@@ -5,7 +5,6 @@ Same checkpoint, same bytes: node metadata, which carries build paths, is stripp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from app.core.bundle import (
     CPU,
@@ -38,12 +35,21 @@ from model_export.augment import Batch
 from model_export.card import markdown_table, write_card
 from model_export.encoders import TwinEncoder
 from model_export.errors import CommandError
-from model_export.graphs import OPSET, OUTPUT, export_torch, one_line, strip_metadata
+from model_export.graphs import OPSET, OUTPUT, export_torch, strip_metadata
 from model_export.importing.publishing import usable
 from model_export.precisions.facts import cost_table, describe_graph
 from model_export.probes.choosing import probe_items
+from model_export.recipe import ModalityChoice as RecipeModality
 from model_export.recipe import Recipe, read_recipe
-from model_export.training import TOKENIZER_FILE, make_modality, make_network
+from model_export.training import make_modality, make_network
+from model_export.training.run_folder import (
+    RECIPE_FILE,
+    WEIGHTS_FILE,
+    choose_modality,
+    load_weights,
+    read_assets,
+    read_facts,
+)
 from model_export.windows import stack_windows
 
 PARITY = 1e-5
@@ -62,14 +68,14 @@ def export(run: Path, models: Path) -> Path:
 
     Raises CommandError where the graph does not reproduce the torch encoder; nothing is written then.
     """
-    recipe = read_recipe(run / "recipe.toml")
+    recipe = read_recipe(run / RECIPE_FILE)
     modality = make_modality(recipe, run)
     encoder, facts = read_run(run, make_network(recipe, modality, run))
-    assets = {TOKENIZER_FILE: (run / TOKENIZER_FILE).read_bytes()} if recipe.tokenizer is not None else {}
+    assets = read_assets(recipe, run)
     items = usable(modality, probe_items(modality))
     prepared = [modality.prepare(item, Limits()) for item in items]
     framework = torch_embed_prepared(encoder, prepared)
-    draft = _draft(recipe, encoder.inputs, facts)
+    draft = _draft(recipe, choose_modality(recipe, run), encoder.inputs, facts)
     graph = to_onnx(encoder, modality)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     scale = max(1.0, float(np.abs(framework).max()))
@@ -89,24 +95,18 @@ def export(run: Path, models: Path) -> Path:
 
 def read_run(run: Path, encoder: TwinEncoder) -> tuple[TwinEncoder, dict[str, object]]:
     """The trained encoder and the facts of its training. Raises CommandError for a damaged or half-written run."""
-    try:
-        encoder.load_state_dict(load_file(run / "checkpoint.safetensors"))
-        facts = json.loads((run / "run.json").read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise CommandError(f"{run}: has no checkpoint.safetensors and run.json; train writes them") from error
-    except (ValueError, RuntimeError, SafetensorError) as error:
-        raise CommandError(f"{run}: its checkpoint or run.json is not of its recipe: {one_line(error)}") from error
+    load_weights(encoder, run / WEIGHTS_FILE)
     encoder.eval()
-    return encoder, facts
+    return encoder, read_facts(run)
 
 
-def _draft(recipe: Recipe, inputs: tuple[str, ...], facts: dict[str, object]) -> Draft:
+def _draft(recipe: Recipe, modality: RecipeModality, inputs: tuple[str, ...], facts: dict[str, object]) -> Draft:
     return Draft(
         name=recipe.name,
         version=recipe.version,
         status="demonstration",  # until calibrate has measured what it may claim
         relation=Relation(match_means=recipe.relation.match_means, **{"not": recipe.relation.not_}),
-        modality=ModalityChoice(name=recipe.modality.name, params=recipe.modality.params),
+        modality=ModalityChoice(name=modality.name, params=modality.params),
         graph=Graph(inputs=inputs, output=OUTPUT, precision="fp32", opset=OPSET),
         embedding=Embedding(
             dimension=recipe.encoder.dimension, normalized=recipe.encoder.normalise, metric=recipe.encoder.metric

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 from onnx.external_data_helper import convert_model_to_external_data
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from app.core.bundle import EXTERNAL_FILE
 from model_export.errors import CommandError
@@ -90,6 +91,18 @@ def graphs_of(model: onnx.ModelProto) -> Iterable[onnx.GraphProto]:
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else []
                 waiting += attribute.graphs
+
+
+def describe_value(value: onnx.ValueInfoProto) -> str:
+    """An input or output in words: its name, dtype and axes, as far as it declares them."""
+    tensor = value.type.tensor_type
+    if not tensor.elem_type:
+        return f"{value.name}, no tensor"
+    kind = "string" if tensor.elem_type == onnx.TensorProto.STRING else tensor_dtype_to_np_dtype(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        return f"{value.name} {kind}, axes undeclared"
+    dims = ", ".join(dim.dim_param or str(dim.dim_value or "any") for dim in tensor.shape.dim)
+    return f"{value.name} {kind} ({dims})"
 
 
 def fits_inline(model: onnx.ModelProto) -> bool:

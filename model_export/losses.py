@@ -16,6 +16,7 @@ from torch import nn
 
 from model_export import recipe
 from model_export.recipe.sampling import distance_of
+from model_export.single_pairs import SinglePairs
 
 ACTIVE = 0.01
 """Where no loss is exactly zero, a pair is active from this share of the pull on it if all items were one."""
@@ -61,6 +62,8 @@ def make_miner(choice: recipe.Miner, loss: recipe.Loss) -> Any:
             return miners.BatchHardMiner(distance=distance)
         case recipe.MultiSimilarityMiner():
             return miners.MultiSimilarityMiner(choice.epsilon, distance=distance)
+        case recipe.SinglePairsMiner():
+            return SinglePairs()
         case recipe.NoMiner():
             return None
 
@@ -80,11 +83,12 @@ def weights_to_move(encoder: nn.Module, loss: nn.Module, choice: recipe.Loss, ra
 def active_share(loss: nn.Module, miner: Any, vectors: torch.Tensor, labels: torch.Tensor) -> float | None:
     """Share of a batch's triplets (of a triplet loss) or pairs (of any other) that still give loss, through the miner.
 
-    Of all that the batch holds; with batch-hard mining of those that it picks, as it always picks as many. A loss that
-    is never exactly zero is judged by its pull: see ACTIVE. None for a loss of class vectors, which has no pairs.
+    Of all that the batch holds; with batch-hard mining and single pairs of those that they pick, as they always pick as
+    many. A loss that is never exactly zero is judged by its pull: see ACTIVE. None for a loss of class vectors, which
+    has no pairs.
     """
     mined = miner(vectors, labels) if miner is not None else None
-    offered = mined if isinstance(miner, miners.BatchHardMiner) else None
+    offered = mined if isinstance(miner, miners.BatchHardMiner | SinglePairs) else None
     if isinstance(loss, losses.TripletMarginLoss):
         return _share(_active_triplets(loss, vectors, labels, mined), len(_triplets(offered, labels)[0]))
     if isinstance(loss, GenericPairLoss):

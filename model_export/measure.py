@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import Progress
 
-from app.core.errors import TwinserveError
+from app.core.bundle import CUDA
+from app.core.errors import DeviceUnavailable, TwinserveError
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.scoring import Metric, similarity_matrix
 from app.runtime.encoder import LADDER, Encoder
@@ -25,6 +27,8 @@ T = TypeVar("T")
 CHUNK = 256
 """Items prepared and embedded at a time, so that the windows of a large set need not all be held."""
 PER_BUCKET = 8
+OTHER_THREADS = (2, 4)
+"""The service runs one thread; other counts sum in another order."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,18 @@ def keep_labelled(items: LabelledItems, rows: Embeddings, *, tell: bool = True) 
     return Embedded(items.select(rows.kept), np.flatnonzero(rows.kept), rows)
 
 
+def encoders_at_hand(encoder: Encoder) -> list[Encoder]:
+    """The encoder, and the same bundle on other thread counts and on every provider that its golden vectors vouch for
+    and this machine has.
+    """
+    bundle = encoder.bundle
+    encoders = [encoder, *(Encoder(bundle, device="cpu", threads=count) for count in OTHER_THREADS)]
+    if CUDA in bundle.golden.tolerance:
+        with suppress(DeviceUnavailable):
+            encoders.append(Encoder(bundle, device="cuda", threads=1))
+    return encoders
+
+
 def guard_band(encoders: Sequence[Encoder], items: Sequence[Item], metric: Metric, floor: float) -> float:
     """max(floor, 4 x the largest score difference over encoders (threads, providers) and batch sizes)."""
     return max(floor, 4.0 * largest_difference(encoders, items, metric))
@@ -119,6 +135,10 @@ def sample_for_band(rows: Embeddings, most: int, seed: int) -> npt.NDArray[np.in
             chosen.append(place)
             seen.update(buckets)
     return np.sort(np.array(chosen, np.int64))
+
+
+def quiet(_: str) -> None:
+    """In place of `print`, where the same was told already."""
 
 
 def shown(work: Sequence[T], words: str) -> Iterator[T]:

@@ -1,7 +1,7 @@
 """A recipe's `[[external]]` populations: their comparisons, and tables for the card.
 
-With several references a new item is compared with each, and the highest or the mean score decides; an operating point
-of the evidence is for one reference, and holds for no other number of them.
+With several references a new item is compared with each, and the highest or the mean score decides; a stored operating
+point is for one reference, and holds for no other number of them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from app.core.evidence import (
     Rate,
     Units,
     add_external,
+    add_references,
     fmr_at,
     fnmr_at,
     measure,
 )
 from app.core.evidence.binning import choose_knots
-from app.core.scoring import similarity_matrix
+from app.core.scoring import Aggregation, similarity_matrix
 from model_export.card import show
 from model_export.comparing import Scores
 from model_export.datasets import OtherPopulation
 from model_export.errors import CommandError
 from model_export.populations import read_other_population
 from model_export.recipe import External
+from model_export.references import AGGREGATION_WORDS, draw_references
 from model_export.report import Table
 from model_export.subjects import Subject
 from model_export.tables import verification_table
 
 RANDOM, SKILLED = "random", "skilled"
-REFERENCE_DRAWS = 5
-"""How often the references of each identity are drawn anew; all draws count together."""
 ACCEPTED_AT = 1e-2
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -45,14 +45,20 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Outside:
-    """What was measured on one other population: `single` comparisons, and `several` references by their words.
+    """What was measured on one other population: `single` comparisons, and `several` references by their number and
+    aggregation.
 
     The impostors of every Scores bear the types' own names.
     """
 
     chosen: External
     single: Scores
-    several: Mapping[str, Scores]
+    several: Mapping[tuple[int, Aggregation], Scores]
+
+    def by_words(self) -> dict[str, Scores]:
+        """All of them, as tables call them."""
+        several = {f"{count}, {AGGREGATION_WORDS[how]}": scores for (count, how), scores in self.several.items()}
+        return {"1": self.single, **several}
 
 
 def measure_outside(subject: Subject, chosen: External, seed: int) -> Outside:
@@ -73,10 +79,11 @@ def compare_outside(subject: Subject, chosen: External, population: OtherPopulat
         imitates,
         {kind.kind: kind.type for kind in chosen.impostors},
     )
-    several = {}
-    for count in chosen.references:
-        several[f"{count}, highest score"] = one.against_references(count, seed, highest=True)
-        several[f"{count}, mean score"] = one.against_references(count, seed, highest=False)
+    several = {
+        (count, how): scores
+        for count in chosen.references
+        for how, scores in one.against_references(count, seed).items()
+    }
     return Outside(chosen, one.single(), several)
 
 
@@ -103,30 +110,19 @@ class _Compared:
         kinds = {RANDOM: both & ~same & apart, SKILLED: forged & apart}
         return self._scores(score, self.unit[first], self.unit[second], both & same, kinds)
 
-    def against_references(self, count: int, seed: int, *, highest: bool) -> Scores:
-        """Each identity's references are drawn REFERENCE_DRAWS times; all other items are compared with them."""
-        generator = np.random.default_rng(seed)
+    def against_references(self, count: int, seed: int) -> dict[Aggregation, Scores]:
+        """Each identity's references are drawn from its own items; all other items are compared with them."""
         own = self.imitates < 0
-        parts: list[tuple[npt.NDArray[np.float32], Numbers, Numbers, Mask, Mask, Mask]] = []
-        for identity in np.unique(self.identity[own]):
-            mine = np.flatnonzero(own & (self.identity == identity))
-            if len(mine) <= count:
-                continue  # nothing would be left to compare with the references
-            for _ in range(REFERENCE_DRAWS):
-                references = generator.choice(mine, count, replace=False)
-                probes = np.setdiff1d(np.arange(len(own)), references)
-                table = self.score[np.ix_(probes, references)].astype(np.float64)
-                score = (table.max(axis=1) if highest else table.mean(axis=1)).astype(np.float32)
-                unit, whose = self.unit[probes], np.full(len(probes), self.unit[mine[0]])
-                genuine = own[probes] & (self.identity[probes] == identity)
-                random = own[probes] & ~genuine & (unit != whose)
-                parts.append(
-                    (score, whose, unit, genuine, random, (self.imitates[probes] == identity) & (unit != whose))
-                )
-        if not parts:
-            raise CommandError(f"external.references: no identity has more than {count} items")
-        score, whose, unit, genuine, random, skilled = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return self._scores(score, whose, unit, genuine, {RANDOM: random, SKILLED: skilled})
+        drawn = draw_references(self.score, np.where(own, self.identity, -1), count, seed)
+        whose, probe = drawn.reference, drawn.probe
+        genuine = own[probe] & (self.identity[probe] == self.identity[whose])
+        apart = self.unit[probe] != self.unit[whose]
+        skilled = self.imitates[probe] == self.identity[whose]
+        kinds = {RANDOM: own[probe] & ~genuine & apart, SKILLED: skilled & apart}
+        return {
+            how: self._scores(score, self.unit[whose], self.unit[probe], genuine, kinds)
+            for how, score in drawn.score.items()
+        }
 
     def _scores(
         self, score: npt.NDArray[np.float32], a: Numbers, b: Numbers, genuine: Mask, kinds: Mapping[str, Mask]
@@ -146,19 +142,26 @@ class _Compared:
 
 
 def add_outside(calibration: Calibration, outside: Outside, *, draws: int, seed: int) -> Calibration:
-    """The calibration with the population's types as external ones."""
+    """The calibration with the population's types as external ones; for several references too, where the evidence has
+    curves for as many.
+    """
     chosen = outside.chosen
     words = {one.type: one.words for one in chosen.impostors}
     impostors = outside.single.impostors
-    return add_external(
+    calibration = add_external(
         calibration, outside.single.units, impostors, words, population=chosen.population, seed=seed, draws=draws
     )
+    for (k, how), scores in outside.several.items():
+        if calibration.fmr_curve(calibration.default_impostor, k, how) is not None:
+            calibration = add_references(
+                calibration, scores.units, None, scores.impostors, k=k, aggregation=how, seed=seed, draws=draws
+            )
+    return calibration
 
 
 def outside_tables(outside: Outside, calibration: Calibration | None, *, draws: int, seed: int) -> list[Table]:
     """Figures by number of references, and the shares accepted at thresholds of the evidence and of the population."""
-    every = {"1": outside.single, **outside.several}
-    accepted = _accepted_rows(every, calibration, draws=draws, seed=seed)
+    accepted = _accepted_rows(outside.by_words(), calibration, draws=draws, seed=seed)
     return [
         figures_table(outside, draws=draws, seed=seed),
         (f"Accepted there ({outside.chosen.population})", accepted),
@@ -169,7 +172,7 @@ def figures_table(outside: Outside, *, draws: int, seed: int) -> Table:
     """The figures of verification by number of references."""
     header: tuple[str, ...] = ()
     rows: list[tuple[str, ...]] = []
-    for references, scores in {"1": outside.single, **outside.several}.items():
+    for references, scores in outside.by_words().items():
         first, *own = verification_table("", scores, draws=draws, seed=seed)[1]
         header = "references", *first
         rows += [(references, *row) for row in own]

@@ -47,7 +47,7 @@ class Cells:
     def place(self, cell: Any) -> int:
         """The place of a cell's item. Raises CommandError for a cell that names none."""
         if isinstance(cell, Mapping):
-            item = from_http(cell)
+            item = from_http(cell, self._form)
             return self._add(digest_item(item), lambda: item)
         if not isinstance(cell, str):
             raise CommandError("a and b are texts, paths or items")

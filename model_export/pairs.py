@@ -11,8 +11,8 @@ others, are one thing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from app.core.modalities.base import Item
 from app.core.scoring import Metric, similarity
 from model_export.comparing import Scores, hardest
 from model_export.errors import CommandError
-from model_export.measure import Embeddings
+from model_export.measure import Embeddings, Vectors
 from model_export.pair_rows import Cells, Row, read_rows
 
 MAX_PAIRS = 100_000
@@ -68,6 +68,14 @@ class PairTable:
     def types(self) -> tuple[str, ...]:
         """The impostor types, in alphabetical order."""
         return tuple(np.unique(self.kind[~self.label]).tolist())
+
+    def select(self, pairs: Integers) -> PairTable:
+        """The pairs at these places alone, and their items."""
+        used, places = np.unique(np.stack([self.a[pairs], self.b[pairs]]), return_inverse=True)
+        a, b = places.reshape(2, -1)
+        by_pair = {name: getattr(self, name)[pairs] for name in ("label", "kind", "unit_a", "unit_b", "row")}
+        items = [self.items[at] for at in used.tolist()]
+        return replace(self, items=items, a=a, b=b, unit_of_item=self.unit_of_item[used], **by_pair)
 
 
 @dataclass(frozen=True)
@@ -137,16 +145,26 @@ def join_pairs(
     )
 
 
-def score_pairs(table: PairTable, rows: Embeddings, metric: Metric) -> MeasuredPairs:
-    """Compare the pairs whose items could both be embedded. Raises CommandError where too few are left."""
+def score_pairs(
+    table: PairTable,
+    rows: Embeddings,
+    metric: Metric,
+    *,
+    others: Vectors | None = None,
+    tell: Callable[[str], None] = print,
+) -> MeasuredPairs:
+    """Compare the pairs whose items could both be embedded. Raises CommandError where too few are left.
+
+    `others`: vectors of the same items changed somehow; then item `a` of each pair is as it was, item `b` changed.
+    """
     for code, share in rows.failure_to_acquire.items():
-        print(f"{share:.2%} of the items are refused, their pairs left out: {code}")
+        tell(f"{share:.2%} of the items are refused, their pairs left out: {code}")
     place = np.cumsum(rows.kept) - 1
     kept = np.flatnonzero(rows.kept[table.a] & rows.kept[table.b])
     label, kind = table.label[kept], table.kind[kept]
     a, b = place[table.a[kept]], place[table.b[kept]]
-    vectors = rows.vectors
-    score = np.array([similarity(vectors[i], vectors[j], metric) for i, j in zip(a, b, strict=True)], np.float32)
+    vectors, second = rows.vectors, rows.vectors if others is None else others
+    score = np.array([similarity(vectors[i], second[j], metric) for i, j in zip(a, b, strict=True)], np.float32)
     names, unit = np.unique(np.stack([table.unit_a[kept], table.unit_b[kept]]), return_inverse=True)
     unit_a, unit_b = unit.reshape(2, -1)
     types = [name for name in table.types if (kind == name).any()]
@@ -156,7 +174,7 @@ def score_pairs(table: PairTable, rows: Embeddings, metric: Metric) -> MeasuredP
     return MeasuredPairs(
         Scores(
             Units(len(names)),
-            _genuine(score[label], unit_a[label], unit_b[label]),
+            GenuineScores.between(score[label], unit_a[label], unit_b[label]),
             {name: PairScores(score[masks[name]], unit_a[masks[name]], unit_b[masks[name]]) for name in types},
             hardest=[
                 {"kind": name, "score": f"{score[at]:.6f}", "row": str(table.row[kept[at]])}
@@ -191,18 +209,6 @@ def describe_types(types: Sequence[str]) -> dict[str, str]:
     if tuple(types) == (LABELLED,):
         return {LABELLED: NO_MATCH}
     return {name: f"{NO_MATCH}, of type {name}" for name in types}
-
-
-def _genuine(score: npt.NDArray[np.float32], unit_a: Integers, unit_b: Integers) -> GenuineScores:
-    """Genuine pairs; one of two units counts for each of them."""
-    crossing = unit_a != unit_b
-    if not crossing.any():
-        return GenuineScores(score, unit_a)
-    return GenuineScores(
-        np.concatenate([score, score[crossing]]),
-        np.concatenate([unit_a, unit_b[crossing]]),
-        np.concatenate([unit_b, unit_a[crossing]]),
-    )
 
 
 def _distinct(rows: Sequence[Row], left_out: dict[str, int]) -> list[Row]:

@@ -34,13 +34,17 @@ Points = Sequence[Mapping[str, Any]]
 
 
 def draw_det(measured: Sampled, points: Points) -> bytes:
-    """Detection error trade-off (Martin et al. 1997), FMR bounds shaded, operating points marked."""
+    """Detection error trade-off (Martin et al. 1997) on logarithmic axes: FMR bounds shaded, operating points
+    marked, dotted below 3 / unit pairs, where nothing is claimed.
+    """
     figure, axes = _axes(6, 5)
     genuine = measured.kinds[ALL][1]
     fnmr, knots = bound_fnmr(genuine).value, genuine.knots
     for name, (_, sample) in measured.impostors.items():
         fmr = bound_fmr(sample)
-        (line,) = axes.plot(fmr.value, fnmr, label=f"{name} impostors")
+        (line,) = axes.plot(fmr.value, fnmr, ":")
+        supported = fmr.value >= 3 / sample.rows
+        axes.plot(fmr.value[supported], fnmr[supported], color=line.get_color(), label=f"{name} impostors")
         axes.fill_betweenx(fnmr, fmr.low, fmr.high, color=line.get_color(), alpha=0.15)
         for point in points:
             if point["impostor"] == name:
@@ -123,9 +127,9 @@ def _draw_worn(axes: Axes, key: str, worn: Sequence[Worn]) -> None:
     known = [(place, one.eer) for place, one in enumerate(worn) if one.eer is not None]
     places = [place for place, _ in known]
     (line,) = axes.plot(places, [eer.value for _, eer in known], marker="o", markersize=3, label=key)
-    axes.fill_between(
-        places, [eer.low for _, eer in known], [eer.high for _, eer in known], color=line.get_color(), alpha=0.15
-    )
+    low, high = [eer.low for _, eer in known], [eer.high for _, eer in known]
+    if (low, high) != ([0.0] * len(known), [1.0] * len(known)):  # bounds that say nothing would cover the lines
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.15)
     refused = [one.refused for one in worn]
     if any(refused):
         axes.plot(range(len(worn)), refused, ":", color=line.get_color(), label=f"{key}: refused")

@@ -43,19 +43,23 @@ def class_labels(items: LabelledItems) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(items.identity, return_inverse=True)[1], np.int64)
 
 
-def endless_batches(
-    items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator, embed: Embed | None = None
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes.
-
-    `embed` is called once, before the first batch, and only where some are mined anew. Raises CommandError where the
-    items have too few identities or groups for a batch.
-    """
+def check_batches(items: LabelledItems, choice: recipe.Sampler) -> None:
+    """Raise CommandError where the items have too few identities or groups for a batch."""
     identities, groups = len(np.unique(items.identity)), len(np.unique(items.group))
     if choice.classes > identities:
         raise CommandError(f"sampler.classes: {choice.classes} in a batch, and only {identities} train")
     if choice.grouped_share and choice.groups > groups:
         raise CommandError(f"sampler.groups: {choice.groups} in a batch, and the training items have {groups}")
+
+
+def endless_batches(
+    items: LabelledItems, choice: recipe.Sampler, generator: np.random.Generator, embed: Embed | None = None
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield index arrays, int64 (classes * per_class,) or fewer where few groups have too few classes.
+
+    `embed` is called once, before the first batch, and only where some are mined anew. Raises what check_batches does.
+    """
+    check_batches(items, choice)
     size = choice.classes * choice.per_class
     spread = MPerClassSampler(items.identity, choice.per_class, batch_size=size, length_before_new_iter=size * 50)
     all_groups = itertools.chain.from_iterable(_chunks(iter(spread), size) for _ in itertools.count())

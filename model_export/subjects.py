@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 
 from app.core.bundle import Bundle, ModalityChoice, read_bundle
+from app.core.bundle.manifest import VERSION_REGEX, version_key
 from app.core.evidence import Calibration, describe_points
 from app.core.modalities.base import Item
 from app.core.scoring import Metric
@@ -53,6 +54,17 @@ class Subject(Protocol):
         """Embed items; those that are refused are counted. Raises CommandError where all are."""
 
 
+def newest(folder: Path) -> Path:
+    """The folder of the highest version in a folder of versions; any other folder itself."""
+    versions = [one for one in folder.glob("*") if one.is_dir() and VERSION_REGEX.match(one.name)]
+    return max(versions, key=lambda one: version_key(one.name), default=folder)
+
+
+def points_of(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
+    """A bundle's operating points as /models shows them: those of a demonstration cannot be asked for."""
+    return describe_points(bundle.calibration) if bundle.manifest.status == "released" else ()
+
+
 class LocalSubject:
     """A bundle in a folder, embedded in this process on one CPU thread. Raises BundleRefused."""
 
@@ -63,9 +75,7 @@ class LocalSubject:
         self.preparation: Preparation = bundle.manifest.modality
         self.metric: Metric = bundle.manifest.embedding.metric
         self.calibration: Calibration | None = bundle.calibration
-        self.points: Sequence[Mapping[str, Any]] = ()
-        if bundle.manifest.status == "released":  # as /models: a demonstration's points cannot be asked for
-            self.points = describe_points(bundle.calibration)
+        self.points: Sequence[Mapping[str, Any]] = points_of(bundle)
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """See embed_all."""

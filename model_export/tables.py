@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from app.core.evidence import Rate, disagree, fmr_at, fnmr_at, measure
 from app.core.evidence.binning import choose_knots
-from model_export.calibration_loss import LIMIT, Cost, Loss
+from model_export.calibration_loss import KEPT, LIMIT, Cost, Loss
 from model_export.card import Table, show
 from model_export.cohorts import Cohort
 from model_export.comparing import Scores
@@ -29,12 +29,10 @@ from model_export.subjects import Subject
 Row = Sequence[str]
 ONE_SHOT_HEADING = "Official 20-way one-shot runs"
 LOSS_HEADING = "What the log-likelihood ratio loses, in bits"
-KEPT = {
-    "no_map": "no map",
-    "too_few_units": "too few units to judge",
-    "kept": "yes",
-    "limited": "no, within the limits of so few units",
-    "broken": "no",
+HOW = {
+    None: "no map",
+    "held_out": "on held-out units",
+    "cross_fitted": "by maps refitted without each pair's units",
 }
 
 
@@ -75,15 +73,19 @@ def loss_rows(losses: Mapping[str, Loss]) -> list[Row]:
     """Cllr, minCllr and what the map loses, in bits, by impostor type."""
     rows: list[Row] = [("impostor", "Cllr", "minCllr", "Cllr less minCllr", f"at most {LIMIT}", "judged")]
     for name, one in losses.items():
-        method = {"held_out": "on held-out units", "cross_fitted": "by maps refitted without each pair's units"}
-        by = "no map" if one.lost is None else method[one.method]
-        rows.append((name, _bits(one.cllr), _bits(one.min_cllr), _bits(one.lost), KEPT[one.verdict], by))
+        cllr, lost = (KEPT[one.verdict] if cost is None else _bits(cost) for cost in (one.cllr, one.lost))
+        rows.append((name, cllr, _bits(one.min_cllr), lost, KEPT[one.verdict], HOW[one.method]))
     return rows
 
 
-def loss_table(losses: Mapping[str, Loss]) -> Table:
-    """The same, headed."""
-    return LOSS_HEADING, loss_rows(losses)
+def failure_rows(refused: Mapping[str, float], items: int) -> list[Row]:
+    """Items that the service would refuse, by error code; refused: code -> share of all items."""
+    reasons = ", ".join(f"{code} {share:.2%}" for code, share in refused.items()) or "none"
+    total = sum(refused.values())
+    return [
+        ("items", "refused", "share", "by reason"),
+        (str(items), str(round(total * items)), f"{total:.2%}", reasons),
+    ]
 
 
 def retrieval_rows(found: Retrieval) -> list[Row]:
@@ -99,7 +101,7 @@ def few_shot_rows(found: Retrieval) -> list[Row]:
     return [header, tuple("too few items" if rate is None else show(rate) for rate in found.few_shot.values())]
 
 
-def cohort_table(cohorts: Sequence[Cohort], point: Mapping[str, Any] | None) -> Table:
+def cohort_rows(cohorts: Sequence[Cohort], point: Mapping[str, Any] | None) -> list[Row]:
     """Figures by cohort; FMR and FNMR at the default operating point, impostors being any two units of the cohort."""
     at = "" if point is None else f" at {point['name']} against {point['impostor']}"
     rows: list[Row] = [("cohort", "of", "units", "ROC AUC", "EER", f"FMR{at}", f"FNMR{at}")]
@@ -109,7 +111,7 @@ def cohort_table(cohorts: Sequence[Cohort], point: Mapping[str, Any] | None) -> 
         else:
             rates = (show(rate) for rate in (one.auc, one.eer, one.fmr, one.fnmr))
             rows.append((one.value, one.kind, str(one.units), *rates))
-    return "Cohorts", rows if point is not None else [row[:5] for row in rows]
+    return rows if point is not None else [row[:5] for row in rows]
 
 
 def robustness_rows(worn: Sequence[Worn]) -> list[Row]:
@@ -219,9 +221,7 @@ def accuracy_table(point: Mapping[str, Any], score: npt.NDArray[np.float32], lab
     return "Pairs at the default operating point (these depend on how many of them match)", [header, row]
 
 
-def _bits(cost: Cost | None) -> str:
-    if cost is None:
-        return "no map"
+def _bits(cost: Cost) -> str:
     high = "unbounded" if np.isinf(cost.high) else f"{cost.high:.3g}"
     return f"{cost.value:.3g} [{cost.low:.3g}, {high}]"
 

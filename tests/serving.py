@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
+import uvicorn
 from starlette.types import ASGIApp
 
 from app.api import build
@@ -73,6 +75,23 @@ async def client_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application, without a network. Unexpected exceptions reach the test."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://twinserve") as client:
         yield client
+
+
+@contextmanager
+def serve(app: ASGIApp) -> Iterator[int]:
+    """Serve on a free port of the loopback, which is yielded."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+        assert not thread.is_alive()
 
 
 def b64(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,11 @@ def test_shipped_pictures_are_the_ones_the_script_draws() -> None:
         with Image.open(EXAMPLES / name) as shipped:
             assert shipped.width != shipped.height  # a square example would hide a wrong preparation
             assert np.array_equal(np.asarray(shipped), np.asarray(draw_character(character, hand))), name
+
+
+def test_shipped_request_is_the_one_the_script_writes() -> None:
+    request = runpy.run_path(str(EXAMPLES / "draw.py"))["match_request"]()
+    assert json.loads((EXAMPLES / "match.json").read_text("utf-8")) == request
 
 
 def test_same_numbers_draw_the_same_picture_and_another_hand_another() -> None:

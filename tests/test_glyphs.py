@@ -120,12 +120,20 @@ def test_readme_command_gives_the_answer_that_readme_shows(service: LiveService)
 
 def test_every_command_in_readme_is_answered(service: LiveService) -> None:
     commands = re.findall(r"^curl .*$", Path("README.md").read_text("utf-8"), re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         answer = ask(service, command)
         version = read_bundle(MODELS / answer["model"] / answer["version"])
         assert answer["fingerprint"] == version.fingerprint
         assert answer["model"] == ("questions" if "questions" in command else "glyphs")
+
+
+def test_readme_command_finds_the_character_on_file(service: LiveService) -> None:
+    (command,) = re.findall(r"^curl .*/match .*$", Path("README.md").read_text("utf-8"), re.MULTILINE)
+    answer = ask(service, command)
+    assert (answer["verdict"], answer["best"]) == ("match", "one")
+    assert [(one["id"], one["verdict"]) for one in answer["references"]] == [("one", "match"), ("two", "no_match")]
+    assert answer["family"]["fmr"]["high"] <= 0.05
 
 
 def test_two_hands_of_one_character_match_and_another_character_does_not(service: LiveService) -> None:
@@ -155,6 +163,27 @@ def test_official_one_shot_runs_reach_96_percent_over_http(service: LiveService,
     hits = [one_shot_hits(embed(service, run.tests), embed(service, run.training), run.answer) for run in runs]
     assert np.concatenate(hits).size == 400
     assert np.concatenate(hits).mean() >= 0.96
+
+
+def test_official_one_shot_runs_reach_96_percent_through_match(service: LiveService, omniglot: Path) -> None:
+    """Each trial a request: the drawing as it is, the twenty on file as embeddings; a tie is no hit."""
+    hits = trials = 0
+    fingerprint = read_bundle(newest()).fingerprint
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        for run in read_runs(omniglot):
+            file = [
+                {"id": str(place), "items": [{"embedding": row.tolist(), "fingerprint": fingerprint}]}
+                for place, row in enumerate(embed(service, run.training).astype(np.float64))
+            ]
+            for item, right in zip(run.tests, run.answer.tolist(), strict=True):
+                probe = {"base64": base64.b64encode(item["bytes"]).decode()}
+                answer = client.post("/match", json={"probe": probe, "references": file, "threshold": -1})
+                assert answer.status_code == 200, answer.text
+                assert len(answer.json()["references"]) == 20
+                hits += answer.json()["best"] == str(right)
+                trials += 1
+    assert trials == 400
+    assert hits / trials >= 0.96
 
 
 def test_claimed_rates_hold_on_test_identities_over_http(service: LiveService, omniglot: Path) -> None:

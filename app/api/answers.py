@@ -43,11 +43,12 @@ class Reason(Answer):
         "outside_calibration",
         "uncalibrated",
         "insufficient_evidence",
+        "tie",
         "identical_items",
         "fnmr_unknown",
         "calibration_stale",
     ]
-    side: Literal["a", "b"] | None
+    side: Literal["a", "b", "probe", "reference"] | None = Field(description="a or b in /compare, the others in /match")
     detail: str
 
 
@@ -115,6 +116,52 @@ class Comparison(Answer):
     fmr_at_score: ScoreRate | None
     operating_point: OperatingPoint | None
     posterior: Posterior | None
+    notices: list[Notice]
+    model: str
+    version: str
+    fingerprint: str
+
+
+class MatchedReference(Answer):
+    """One reference, and the verdict on it alone, at the rates of as many items as it has."""
+
+    id: str
+    items: int = Field(description="how many items it has; the rates are those of so many, with this aggregation")
+    score: float = Field(description="the highest, or the mean, of its items' scores with the probe; float32")
+    verdict: Literal["match", "no_match", "undetermined"]
+    reasons: list[Reason]
+    log_likelihood_ratio: float | None = Field(description="natural logarithm; of one item only")
+    fmr_at_score: ScoreRate | None
+    operating_point: OperatingPoint | None
+
+
+class FamilyRate(Answer):
+    """The sum of the rates of all references, by their values and by their upper bounds; at most 1."""
+
+    value: float
+    high: float
+
+
+class Family(Answer):
+    """What all references together claim."""
+
+    references: int
+    fmr: FamilyRate | None = Field(
+        description="how often a probe of none of the references matches any of them, at most; "
+        "of a probe that is one of them, how often it matches another. Null where a rate is unmeasured"
+    )
+    max_fmr_each: float | None = Field(description="what each comparison was held to: max_fmr over the references")
+
+
+class Matched(Answer):
+    """The verdict on a file: which reference the probe matches best, if any. All references are always there."""
+
+    verdict: Literal["match", "no_match", "undetermined"]
+    best: str | None = Field(description="id of the best reference, unless the verdict is another than match")
+    reasons: list[Reason] = Field(description="those of the reference that decides, and `tie`")
+    references: list[MatchedReference] = Field(description="the highest score first")
+    family: Family
+    aggregation: Literal["max", "mean"]
     notices: list[Notice]
     model: str
     version: str

@@ -18,12 +18,14 @@ from starlette.requests import Request
 
 from app.api.multipart import Part, split_parts
 from app.api.schemas import (
+    MAX_REFERENCES,
     CompareBatchRequest,
     CompareRequest,
     Embedding,
     EmbedRequest,
     Envelope,
     Judging,
+    MatchRequest,
     explain,
 )
 from app.core.errors import InvalidRequest, TooLarge, UnsupportedMediaType
@@ -60,6 +62,20 @@ async def read_pairs(request: Request, max_items: int) -> CompareBatchRequest:
     value = await _read_json(request)
     _check_count(value, "pairs", 2, max_items)
     return _validate(CompareBatchRequest, value)
+
+
+async def read_match(request: Request, max_items: int) -> MatchRequest:
+    """The body of POST /match: JSON only. Raises InvalidRequest for two references of one id."""
+    _content_type(request, (JSON,))
+    value = await _read_json(request)
+    _check_references(value, max_items)
+    body = _validate(MatchRequest, value)
+    seen: set[str] = set()
+    for index, reference in enumerate(body.references):
+        if reference.id in seen:
+            raise InvalidRequest("another reference has this id already", pointer=f"/references/{index}/id")
+        seen.add(reference.id)
+    return body
 
 
 async def read_inputs(request: Request, max_items: int) -> tuple[Embedding, Sequence[RawItem]]:
@@ -121,9 +137,23 @@ def _content_type(request: Request, taken: Sequence[str] | None) -> tuple[str, M
 def _check_count(value: Any, member: str, each: int, max_items: int) -> None:
     """Refuse too many items before looking at any of them."""
     items = value.get(member) if isinstance(value, dict) else None
-    if isinstance(items, list) and each * len(items) > max_items:
-        detail = f"the request has {each * len(items)} items; at most {max_items} are taken: split it"
-        raise TooLarge(detail, pointer=f"/{member}")
+    if isinstance(items, list):
+        _bound(each * len(items), max_items, "items", member)
+
+
+def _check_references(value: Any, max_items: int) -> None:
+    """The same of a file: its references, and the items of all of them with the probe."""
+    references = value.get("references") if isinstance(value, dict) else None
+    if not isinstance(references, list):
+        return
+    _bound(len(references), MAX_REFERENCES, "references", "references")
+    lists = [one.get("items") for one in references if isinstance(one, dict)]
+    _bound(1 + sum(len(items) for items in lists if isinstance(items, list)), max_items, "items", "references")
+
+
+def _bound(count: int, most: int, of_what: str, member: str) -> None:
+    if count > most:
+        raise TooLarge(f"the request has {count} {of_what}; at most {most} are taken: split it", pointer=f"/{member}")
 
 
 def _validate(schema: type[E], value: Any) -> E:

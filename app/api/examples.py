@@ -26,6 +26,15 @@ COMPARE: dict[str, Any] = {
     "with a prior": {"a": A, "b": B, "prior": 0.1},
 }
 COMPARE_BATCH: dict[str, Any] = {"two pairs": {"pairs": [{"a": A, "b": B}, {"a": A, "b": A}]}}
+MATCH: dict[str, Any] = {
+    "two references": {"probe": A, "references": [{"id": "this", "items": [B]}, {"id": "itself", "items": [A]}]},
+    "at your own threshold, several items": {
+        "probe": A,
+        "references": [{"id": "this", "items": [A, B]}],
+        "aggregation": "mean",
+        "threshold": 0.5,
+    },
+}
 EMBED: dict[str, Any] = {
     "as numbers": {"inputs": [A, B]},
     "as base64": {"inputs": [A], "encoding_format": "base64"},

@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 from app import __version__
 from app.api import answers, schemas
 from app.api.errors import KINDS
-from app.api.examples import COMPARE, COMPARE_BATCH, EMBED
+from app.api.examples import COMPARE, COMPARE_BATCH, EMBED, MATCH
 from app.api.responses import PROBLEM
 from app.core.modalities.base import FORMS
 
@@ -65,6 +65,11 @@ def _paths() -> dict[str, Any]:
         ),
         "/compare/batch": _post(
             "Compare many pairs", answers.Comparisons, {JSON: _body(schemas.CompareBatchRequest, COMPARE_BATCH)}
+        ),
+        "/match": _post(
+            "Compare one item with each reference of a file",
+            answers.Matched,
+            {JSON: _body(schemas.MatchRequest, MATCH)},
         ),
         "/embed": _post(
             "Embed items",
@@ -179,13 +184,14 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _requests() -> list[type[BaseModel]]:
-    return [schemas.CompareRequest, schemas.CompareBatchRequest, schemas.EmbedRequest]
+    return [schemas.CompareRequest, schemas.CompareBatchRequest, schemas.MatchRequest, schemas.EmbedRequest]
 
 
 def _answers() -> list[type[BaseModel]]:
     return [
         answers.Comparison,
         answers.Comparisons,
+        answers.Matched,
         answers.Embeddings,
         answers.Model,
         answers.Models,

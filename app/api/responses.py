@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from app.api import errors
 from app.core.errors import TwinserveError
-from app.service import Comparison, Embedded, Notice
+from app.core.evidence import Reason
+from app.service import Comparison, Embedded, Matched, Notice
 
 PROBLEM = "application/problem+json"
 
@@ -50,12 +51,17 @@ def notices(given: Sequence[Notice], prefix: str = "") -> list[dict[str, str]]:
     return [{"code": notice.code, "pointer": prefix + notice.pointer} for notice in given]
 
 
+def reasons(given: Sequence[Reason]) -> list[dict[str, str | None]]:
+    """Why a verdict is undetermined, or what its rates do not cover."""
+    return [{"code": reason.code, "side": reason.side, "detail": reason.detail} for reason in given]
+
+
 def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
     """The answer for one pair: all keys, always."""
     judgement = result.judgement
     return {
         "verdict": judgement.verdict,
-        "reasons": [{"code": r.code, "side": r.side, "detail": r.detail} for r in judgement.reasons],
+        "reasons": reasons(judgement.reasons),
         "score": result.score,
         "distance": result.distance,
         "log_likelihood_ratio": judgement.log_likelihood_ratio,
@@ -63,6 +69,34 @@ def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
         "operating_point": judgement.operating_point,
         "posterior": judgement.posterior,
         "notices": notices(result.notices, prefix),
+        "model": result.bundle.name,
+        "version": result.bundle.version,
+        "fingerprint": result.bundle.fingerprint,
+    }
+
+
+def matched(result: Matched) -> dict[str, Any]:
+    """The answer of /match: every reference, the highest score first."""
+    return {
+        "verdict": result.verdict,
+        "best": result.best,
+        "reasons": reasons(result.reasons),
+        "references": [
+            {
+                "id": reference.id,
+                "items": reference.items,
+                "score": reference.score,
+                "verdict": reference.judgement.verdict,
+                "reasons": reasons(reference.judgement.reasons),
+                "log_likelihood_ratio": reference.judgement.log_likelihood_ratio,
+                "fmr_at_score": reference.judgement.fmr_at_score,
+                "operating_point": reference.judgement.operating_point,
+            }
+            for reference in result.references
+        ],
+        "family": result.family,
+        "aggregation": result.aggregation,
+        "notices": notices(result.notices),
         "model": result.bundle.name,
         "version": result.bundle.version,
         "fingerprint": result.bundle.fingerprint,

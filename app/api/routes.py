@@ -14,10 +14,10 @@ from starlette.types import Scope
 
 from app.api import bodies, docs, errors
 from app.api.door import REQUEST_ID
-from app.api.responses import comparison, embeddings, json_response, notices
+from app.api.responses import comparison, embeddings, json_response, matched, notices
 from app.core.errors import TwinserveError
 from app.core.observe import Observer, Readiness
-from app.service import Service
+from app.service import Reference, Service
 
 Metrics = Callable[[], tuple[bytes, str]]
 
@@ -57,6 +57,13 @@ class Endpoints:
                 noticed += notices(result.notices, prefix)
         return json_response({"results": answers, "notices": noticed})
 
+    async def match(self, request: Request) -> Response:
+        """One probe against a file of references; an item's error is the request's."""
+        body = await bodies.read_match(request, self._max_items)
+        references = [Reference(one.id, one.items) for one in body.references]
+        result = await self._service.match(body.model, body.probe, references, body.aggregation, body.selectors)
+        return json_response(matched(result))
+
     async def embed(self, request: Request) -> Response:
         """Embeddings of all inputs, or the first bad input's error."""
         embedding, inputs = await bodies.read_inputs(request, self._max_items)
@@ -92,6 +99,7 @@ def make_routes(endpoints: Endpoints, metrics: Metrics | None) -> list[BaseRoute
     table = [
         ("/compare", endpoints.compare, "POST"),
         ("/compare/batch", endpoints.compare_batch, "POST"),
+        ("/match", endpoints.match, "POST"),
         ("/embed", endpoints.embed, "POST"),
         ("/models", endpoints.models, "GET"),
         ("/models/{name}", endpoints.model, "GET"),

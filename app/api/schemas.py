@@ -6,6 +6,7 @@ The shapes of the answers are in answers.py.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -17,6 +18,8 @@ ITEM_REF = "#/components/schemas/Item"
 # openapi.py defines the reference; pydantic would look for a bare one among its own models
 Item = Annotated[dict[str, Any], WithJsonSchema({"allOf": [{"$ref": ITEM_REF}]})]
 
+MAX_REFERENCES = 100
+"""References of one request; a file of more is a store, and is searched otherwise."""
 MAX_ECHO = 64
 """Characters of a member's name that an error repeats; a longer one is not named."""
 
@@ -29,20 +32,30 @@ class Envelope(BaseModel):
     model: str | None = Field(None, description="name or name@version; left out, the service's default")
 
 
-class Judging(Envelope):
-    """Where to judge: at most one of operating_point, max_fmr (with max_fnmr) and threshold; none is the default."""
+class Selecting(Envelope):
+    """Where to judge: at most one of operating_point, max_fmr and threshold; none is the default."""
 
     operating_point: str | None = Field(None, description="name of an operating point, see GET /models")
     max_fmr: float | None = Field(None, ge=0, le=1, description="highest false match rate to accept, by upper bound")
-    max_fnmr: float | None = Field(None, ge=0, le=1, description="with max_fmr: highest false non-match rate to accept")
     threshold: float | None = Field(None, description="your own threshold; a score at or above it matches")
     impostor: str | None = Field(None, description="impostor type; left out, the hardest measured")
+
+    @property
+    def selectors(self) -> Selectors:
+        """The selectors, as the evidence takes them."""
+        return Selectors(self.operating_point, self.max_fmr, None, self.threshold, self.impostor)
+
+
+class Judging(Selecting):
+    """Where to judge a pair: as above, and max_fmr may have max_fnmr beside it."""
+
+    max_fnmr: float | None = Field(None, ge=0, le=1, description="with max_fmr: highest false non-match rate to accept")
     prior: float | None = Field(None, ge=0, le=1, description="how common matches are among your pairs; adds posterior")
 
     @property
     def selectors(self) -> Selectors:
         """The selectors, as the evidence takes them."""
-        return Selectors(self.operating_point, self.max_fmr, self.max_fnmr, self.threshold, self.impostor)
+        return replace(super().selectors, max_fnmr=self.max_fnmr)
 
 
 class CompareRequest(Judging):
@@ -65,6 +78,32 @@ class CompareBatchRequest(Judging):
     """Compare many pairs at one operating point; each answer stands at its pair's place."""
 
     pairs: list[Pair] = Field(min_length=1)
+
+
+class FiledReference(BaseModel):
+    """What you have on file of one identity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str = Field(min_length=1, description="your name for it, of no other reference of the request")
+    items: list[Item] = Field(min_length=1, description="one item of it or several; the rates are those of as many")
+
+
+class MatchRequest(Selecting):
+    """Compare one item with every reference of a file that you send along."""
+
+    probe: Item
+    references: list[FiledReference] = Field(min_length=1, max_length=MAX_REFERENCES)
+    aggregation: Literal["max", "mean"] = Field(
+        "max", description="which score counts where a reference has several items: the highest, or their mean"
+    )
+    max_fmr: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="highest false match rate to accept of all references together, by upper bound: each comparison is "
+        "held to its share",
+    )
 
 
 class Embedding(Envelope):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.core.evidence import Calibration, describe_points
+from app.core.evidence import Calibration, describe_points, measured_sizes
+from app.core.scoring import Aggregation
 from app.runtime.registry import Model
 
-GOLDEN_SELF = "preparation unverified"
-"""What a user must know of golden vectors that the bundle's own graph made: they cannot show a wrong preparation."""
+AGGREGATIONS: tuple[Aggregation, ...] = ("max", "mean")
+"""By which of them a reference's items may be measured together; one item needs neither."""
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -17,7 +18,6 @@ def describe_model(model: Model) -> dict[str, Any]:
     manifest, calibration = model.bundle.manifest, model.bundle.calibration
     # A demonstration's points cannot be asked for, so they are not offered.
     points = describe_points(calibration) if manifest.status == "released" else []
-    source = model.bundle.golden.source
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -35,7 +35,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "licence": manifest.licence.model_dump(),
         "intended_use": manifest.intended_use,
         "provider": model.encoder.provider,
-        "golden_source": f"self: {GOLDEN_SELF}" if source == "self" else source,
+        "golden_source": model.bundle.golden.vouched_by,
     }
 
 
@@ -50,6 +50,7 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
         "source": calibration.source,
         "default_impostor": calibration.default_impostor,
         "measured_with": calibration.measured_with.model_dump(),
+        "references": {how: measured_sizes(calibration, calibration.default_impostor, how) for how in AGGREGATIONS},
         "failure_to_acquire": dict(calibration.failure_to_acquire),
         "applicability": calibration.applicability is not None or calibration.input_applicability is not None,
     }

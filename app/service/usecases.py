@@ -1,4 +1,4 @@
-"""The Service: embed and compare, from raw items to judged results. HTTP-free; what an item is, items.py says."""
+"""The Service: embed, compare and match, from raw items to judged results. HTTP-free; items.py says what an item is."""
 
 from __future__ import annotations
 
@@ -14,26 +14,18 @@ import numpy.typing as npt
 
 from app.core.bundle import Bundle
 from app.core.errors import InvalidRequest, TwinserveError
-from app.core.evidence import Choice, Judgement, Selectors, choose, is_outside, judge
+from app.core.evidence import Choice, Judgement, Selectors, Side, choose, choose_each, judge
 from app.core.observe import Observer
-from app.core.scoring import GUARD_BAND_FLOORS, euclidean_distance, similarity
+from app.core.scoring import GUARD_BAND_FLOORS, Aggregation, euclidean_distance, similarity
 from app.runtime.registry import Model, Registry
 from app.service.describe import describe_model
 from app.service.inference import Encoded, encode
 from app.service.items import Content, Given, Key, RawItem, read_item
+from app.service.matching import Matched, Reference, gather, judge_references
+from app.service.placing import Notice, Placed, place_all
 
-INPUT_UNSEEN = "input_unseen"
-"""Notice of a side that came as an embedding: whether its input was like those measured, only /embed could say."""
 OUTSIDE = "outside_calibration"
 """Notice of an input that /compare would give no verdict for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What was done to an item, such as `first_frame`; pointer to it as in errors."""
-
-    code: str
-    pointer: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,15 +48,7 @@ class Comparison:
     notices: tuple[Notice, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    """One distinct item of a request, embedded, and the codes of what its user must know of it."""
-
-    encoded: Encoded
-    outside: bool
-    notices: tuple[str, ...]
-
-
+SIDES: tuple[Side, Side] = ("a", "b")
 _Read = Content | Given | TwinserveError
 """What reading a raw item gives."""
 
@@ -99,7 +83,7 @@ class Service:
             except TwinserveError as error:
                 raise error.at(f"/inputs/{index}") from None
             contents.append(item)
-        sides = self._place_all(await self._encode(served, contents), served)
+        sides = place_all(await self._encode(served, contents), served)
         rows, notices = [], []
         for index, content in enumerate(contents):
             side = sides[content.key]
@@ -128,10 +112,36 @@ class Service:
         choice = choose(served.bundle.calibration, manifest.status, selectors, guard_band_floor=floor)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
-        outcomes = await self._encode(served, [item for item in items if isinstance(item, Content)])
-        outcomes |= {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
-        sides = self._place_all(outcomes, served)
+        sides = place_all(await self._encode(served, items), served)
         return [self._judge(pair, sides, served, choice, prior) for pair in read]
+
+    async def match(
+        self,
+        model: str | None,
+        probe: RawItem,
+        references: Sequence[Reference],
+        aggregation: Aggregation,
+        selectors: Selectors,
+    ) -> Matched:
+        """Compare one item with each reference, and say which one it matches, if any; equal items are embedded once.
+
+        Every reference has a score or there is no answer: raises the first bad item's error with pointer `/probe` or
+        `/references/<i>/items/<j>`, and what resolving the model, the selectors (before any item is looked at) or the
+        queue raises.
+        """
+        served = self._models().get(model)
+        manifest, calibration = served.bundle.manifest, served.bundle.calibration
+        floor = GUARD_BAND_FLOORS[manifest.graph.precision]
+        sizes = [len(reference.items) for reference in references]
+        choices = choose_each(calibration, manifest.status, selectors, sizes, aggregation, guard_band_floor=floor)
+        file = gather(probe, references, lambda raw: read_item(raw, served.bundle, served.encoder.modality))
+        sides = place_all(await self._encode(served, file.items), served)
+        matched = judge_references(
+            file, sides, choices, aggregation, served.bundle, max_fmr=selectors.max_fmr, today=self._today()
+        )
+        for reference in matched.references:
+            self._observer.verdict(served.key, choices[reference.items].label, reference.judgement.verdict)
+        return matched
 
     def models(self) -> list[dict[str, Any]]:
         """Every served model, described. Raises NotReady."""
@@ -148,43 +158,24 @@ class Service:
         except TwinserveError as error:
             return error
 
-    async def _encode(self, model: Model, contents: Sequence[Content]) -> dict[Key, Encoded | TwinserveError]:
-        distinct = {content.key: content for content in contents}
+    async def _encode(self, model: Model, items: Sequence[Content | Given]) -> dict[Key, Encoded | TwinserveError]:
+        """Embed the distinct ones of these items; those that are embeddings stay as they are."""
+        distinct = {item.key: item for item in items if isinstance(item, Content)}
         outcomes = await encode(model, list(distinct.values()), self._observer, self._executor)
-        return dict(zip(distinct, outcomes, strict=True))
-
-    def _place_all(
-        self, outcomes: Mapping[Key, Encoded | TwinserveError], model: Model
-    ) -> dict[Key, _Side | TwinserveError]:
-        """Look once at each distinct item, however often the request has it."""
-        return {
-            key: outcome if isinstance(outcome, TwinserveError) else self._place(outcome, model)
-            for key, outcome in outcomes.items()
-        }
-
-    def _place(self, outcome: Encoded, model: Model) -> _Side:
-        calibration = model.bundle.calibration
-        if calibration is None:
-            return _Side(outcome, False, outcome.notices)
-        outside = is_outside(calibration.applicability, outcome.vector)
-        if calibration.input_applicability is None:
-            return _Side(outcome, outside, outcome.notices)
-        if outcome.prepared is None:
-            return _Side(outcome, outside, (INPUT_UNSEEN,))
-        summary = model.encoder.summarize(outcome.prepared)
-        return _Side(outcome, outside or is_outside(calibration.input_applicability, summary), outcome.notices)
+        embedded = dict(zip(distinct, outcomes, strict=True))
+        return embedded | {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
 
     def _judge(
         self,
         pair: tuple[_Read, _Read],
-        sides: Mapping[Key, _Side | TwinserveError],
+        sides: Mapping[Key, Placed | TwinserveError],
         model: Model,
         choice: Choice,
         prior: float | None,
     ) -> Comparison | TwinserveError:
-        placed: list[_Side] = []
+        placed: list[Placed] = []
         keys: list[Key] = []
-        for name, item in zip("ab", pair, strict=True):
+        for name, item in zip(SIDES, pair, strict=True):
             side = item if isinstance(item, TwinserveError) else sides[item.key]
             if isinstance(item, TwinserveError) or isinstance(side, TwinserveError):
                 assert isinstance(side, TwinserveError)
@@ -197,12 +188,12 @@ class Service:
             choice,
             score,
             prior=prior,
-            outside=[name for name, side in zip("ab", placed, strict=True) if side.outside],
+            outside=[name for name, side in zip(SIDES, placed, strict=True) if side.outside],
             identical=keys[0] == keys[1],
             today=self._today(),
         )
         self._observer.verdict(model.key, choice.label, judgement.verdict)
         notices = tuple(
-            Notice(code, f"/{name}") for name, side in zip("ab", placed, strict=True) for code in side.notices
+            Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
         )
         return Comparison(judgement, score, euclidean_distance(left, right), model.bundle, notices)

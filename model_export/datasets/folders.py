@@ -34,6 +34,8 @@ def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
         inside = path.relative_to(root)
         if any(part.startswith(".") for part in inside.parts) or path.is_dir():
             continue
+        if not _is_utf8(str(inside)):
+            raise CommandError(f"{root}: {str(inside)!a}: its name is not written in UTF-8; rename it")
         if path.suffix.lower() not in SUFFIXES[modality]:
             unused[path.suffix.lower() or path.name] += 1
             continue
@@ -44,6 +46,15 @@ def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
         yield Found(str(inside), partial(read_item, path, FORM_OF[modality]), **_say(inside.parts[:-1], levels))
     for kind, count in unused.items():
         print(f"{count} files {kind} are not used: no items of the modality {modality}")
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name of the file system can be written to a list: Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _say(folders: Sequence[str], levels: Sequence[str]) -> dict[str, str]:

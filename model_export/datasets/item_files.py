@@ -68,14 +68,18 @@ def read_item(path: Path, form: str) -> Item:
         raise CommandError(f"{path}: is no JSON") from error
     if not isinstance(item, dict):
         raise CommandError(f"{path}: must hold one JSON object, the item")
-    return from_http(item)
+    return from_http(item, form)
 
 
-def from_http(item: Mapping[str, Any]) -> Item:
-    """An item as over HTTP in the engine's form. Raises CommandError unless it has exactly one content."""
-    if len(set(item) & set(FORMS)) != 1:
-        raise CommandError(f"an item has exactly one of {', '.join(FORMS)}")
-    if "base64" not in item:
+def from_http(item: Mapping[str, Any], form: str) -> Item:
+    """An item as over HTTP in the engine's form. Raises CommandError unless its content is of the model's `form`."""
+    given = sorted(set(item) & {*FORMS, "embedding"})
+    if given != [form]:
+        there = " and ".join(given) or "none of the kind"
+        raise CommandError(f"this model takes {form} ({FORMS[form]}), and the item has {there}")
+    if form == "text" and not isinstance(item["text"], str):
+        raise CommandError("text is no text")
+    if form != "base64":
         return item
     others = {name: value for name, value in item.items() if name != "base64"}
     try:

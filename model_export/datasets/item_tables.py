@@ -51,7 +51,7 @@ def _loader(role: str, cell: Any, folder: Path, form: str) -> Callable[[], Item]
     if role == "item":
         if not isinstance(cell, Mapping):
             raise CommandError("item is an item as over HTTP, in JSON lines")
-        item = from_http(cell)
+        item = from_http(cell, form)
         return lambda: item
     if not isinstance(cell, str) or not cell.strip():
         raise CommandError(f"{role} is empty, or no text")

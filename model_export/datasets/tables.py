@@ -41,6 +41,8 @@ def read_table(
     try:
         for number, cells in enumerate(_rows(path, columns), start=1):
             yield make(number, cells())
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path}: is not written in UTF-8; save it in that encoding") from error
     except (CommandError, csv.Error, ValueError) as error:
         where = f"row {number}: " if number else ""
         raise CommandError(f"{path}: {where}{error}") from error
@@ -62,7 +64,8 @@ class _Columns:
         if len(set(header)) != len(header):
             raise CommandError("a column is there twice")
         if missing := [column for column in self.required if column not in header]:
-            raise CommandError(f"there is no column {' and no column '.join(missing)}")
+            there = ", ".join(header)
+            raise CommandError(f"there is no column {' and no column '.join(missing)}; its columns are: {there}")
         self.tell(header)
 
     def check_line(self, cells: object) -> None:
@@ -106,6 +109,8 @@ def _separated(file: TextIO, tabs: bool, columns: _Columns) -> Iterator[Callable
     csv.field_size_limit(LONGEST_CELL)
     rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file, strict=True)
     header = next(rows, [])
+    if not header:
+        raise CommandError("is empty: its first line names its columns")
     columns.check(header)
     for row in rows:
         if row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.core.modalities.base import Modality, Window
 from model_export import recipe
@@ -19,16 +20,26 @@ from model_export.encoders.spectral import SpectralEncoder
 from model_export.encoders.spelling import Spelling
 from model_export.encoders.timm_backbone import TimmEncoder
 from model_export.encoders.transformer import TransformerEncoder
-from model_export.errors import CommandError
+from model_export.errors import CommandError, needing
 
 
-def make_encoder(choice: recipe.EncoderChoice, modality: Modality, tokens: Sequence[str] = ()) -> TwinEncoder:
+def make_encoder(
+    choice: recipe.EncoderChoice, modality: Modality, tokens: Sequence[str] = (), directory: Path | None = None
+) -> TwinEncoder:
     """The untrained encoder; `tokens` are those of a text modality, each at its number.
 
+    One of sentence-transformers comes with the weights of its `directory`, which must be given.
     Raises CommandError where the encoder cannot take what the modality makes.
     """
     window = modality.examples()[0]
-    if isinstance(choice, recipe.SequenceEncoderChoice):
+    if isinstance(choice, recipe.SentenceTransformersChoice):
+        if directory is None:
+            raise ValueError("an encoder of sentence-transformers is made of its directory")
+        with needing("import"):
+            from model_export.encoders.sentences import make_sentence_encoder  # noqa: PLC0415
+
+        encoder = make_sentence_encoder(directory, choice)
+    elif isinstance(choice, recipe.SequenceEncoderChoice):
         encoder = _make_sequence_encoder(choice, window, _front(choice, window, len(tokens)), tokens)
     else:
         encoder = _make_picture_encoder(choice, window)

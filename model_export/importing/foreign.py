@@ -1,4 +1,4 @@
-"""An ONNX file as its owner made it: read, checked against a spec, and run one item at a time by numpy's preparation.
+"""An ONNX file as its owner made it: checked against a spec, and run one item at a time by numpy's preparation.
 
 What comes out is the original that the bundle's graph is compared with, so nothing here is shared with wrapping.py.
 """
@@ -9,27 +9,24 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import version_converter
+from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from app.core.bundle import EXTERNAL_FILE
 from app.core.errors import TwinserveError
 from app.core.modalities.base import Array, Window
 from app.runtime.session import Session, first_line, open_session
 from model_export.errors import CommandError
-from model_export.graphs import graphs_of, one_line, serialise
-from model_export.importing.declaring import Precision
+from model_export.graphs import serialise
 from model_export.importing.onnx_spec import Graph, Pixels
 
-OLDEST_OPSET, NEWEST_OPSET = 13, 26
-"""Older ones are lifted to the oldest; the newest is what the CUDA build of ONNX Runtime takes, as is NEWEST_IR."""
-OLDEST_IR, NEWEST_IR = 8, 13
 MASKS = ("mask", "attention_mask")
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 Rows = npt.NDArray[np.float32]
 
@@ -45,52 +42,6 @@ class Feed:
     name: str
     dtype: np.dtype[Any]
     dims: tuple[int | None, ...]
-
-
-def read_graph(path: Path) -> onnx.ModelProto:
-    """Read a file and its external weights; the opset lifted where it is very old, the IR version where it is out of
-    bounds. Raises CommandError for what is no such graph, or too new.
-    """
-    try:
-        model = onnx.load(path)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf, and onnx for external weights, raise types of their own
-        raise CommandError(f"{path}: is no whole ONNX graph: {one_line(error)}") from error
-    if not model.graph.node:
-        raise CommandError(f"{path}: is no whole ONNX graph: it has no nodes")
-    opset = opset_of(model)
-    if opset > NEWEST_OPSET:
-        raise CommandError(f"{path}: opset {opset} is newer than {NEWEST_OPSET}, the newest that is served")
-    if opset < OLDEST_OPSET:
-        try:
-            model = version_converter.convert_version(model, OLDEST_OPSET)
-        except Exception as error:  # the converter raises RuntimeError and types of its own
-            reason = f"its opset {opset} cannot be lifted to {OLDEST_OPSET}: {one_line(error)}"
-            raise CommandError(f"{path}: {reason}") from error
-        print(f"lifted opset {opset} to {OLDEST_OPSET}")
-    model.ir_version = min(max(model.ir_version, OLDEST_IR), NEWEST_IR)
-    # Before IR version 4 each weight was an input as well.
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    return model
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The opset of ONNX's own operators."""
-    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
-
-
-def precision_of(model: onnx.ModelProto) -> Precision:
-    """How the graph calculates, from its weights and operators: int8, fp16 or fp32."""
-    nodes = {node.op_type for graph in graphs_of(model) for node in graph.node}
-    if nodes & {"QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DequantizeLinear"}:
-        return "int8"
-    half = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    kinds = {tensor.data_type for graph in graphs_of(model) for tensor in graph.initializer}
-    return "fp16" if kinds & set(half) else "fp32"
 
 
 def match_inputs(model: onnx.ModelProto, spec: Graph, arrays: Sequence[str]) -> tuple[Feed, ...]:
@@ -126,14 +77,23 @@ def fixed_batch(feeds: Sequence[Feed]) -> int | None:
 
 
 def output_of(model: onnx.ModelProto, spec: Graph) -> str:
-    """The output's name. Raises CommandError where it is not there, or left out though there are several."""
+    """The output's name. Raises CommandError where it is not there, left out though there are several, or no vector."""
     own = [value.name for value in model.graph.output]
     if spec.output is None and len(own) != 1:
         raise CommandError(f"graph.output: the file has {len(own)} outputs, name one of {', '.join(own)}")
     name = spec.output or own[0]
     if name not in own:
         raise CommandError(f"graph.output: the file has no output {name!r}; it has {', '.join(own)}")
+    if model.graph.output[own.index(name)].type.tensor_type.elem_type not in FLOATS:
+        raise CommandError(f"graph.output: the file's output {name!r} gives no floating-point numbers, so no vector")
     return name
+
+
+def open_original(model: onnx.ModelProto) -> Session:
+    """The file's own graph, opened. Raises BundleRefused for what ONNX Runtime does not take."""
+    graph, external = serialise(_copy(model))
+    weights = None if external is None else {EXTERNAL_FILE: external}
+    return open_session(graph, device="cpu", threads=1, external_data=weights)
 
 
 class Original:
@@ -142,12 +102,10 @@ class Original:
     Raises CommandError where the graph does not take what the modality makes, or gives no vector for an item.
     """
 
-    def __init__(self, model: onnx.ModelProto, spec: Graph, feeds: Sequence[Feed], output: str) -> None:
-        self._spec, self._feeds, self._output = spec, feeds, output
-        graph, external = serialise(_copy(model))
-        weights = None if external is None else {"model.onnx.data": external}
-        self._session: Session = open_session(graph, device="cpu", threads=1, external_data=weights)
+    def __init__(self, session: Session, spec: Graph, feeds: Sequence[Feed], output: str) -> None:
+        self._session, self._spec, self._feeds, self._output = session, spec, feeds, output
         self._batch = fixed_batch(feeds)
+        self._dimension: int | None = None
 
     def embed(self, windows: Sequence[Mapping[str, Array]]) -> Rows:
         """Embed windows that come padded to a length that the graph takes: float32 (n, d)."""
@@ -175,8 +133,14 @@ class Original:
         given = self.give([window])[0].astype(np.float64)
         mask = next((window[name] for name in MASKS if name in window), None)
         vector = _pool(given, mask, self._spec.pooling)
+        self._dimension = self._dimension or len(vector)
+        if len(vector) != self._dimension:
+            sizes = f"{self._dimension} numbers, then {len(vector)}"
+            raise CommandError(f"the file's output has another size for another item ({sizes}), so it is no embedding")
         if self._spec.normalise:
-            vector = vector / np.linalg.norm(vector)
+            if not (length := np.linalg.norm(vector)) > 0:
+                raise CommandError("the file's graph gives zeros or no numbers for an item, which have no direction")
+            vector = vector / length
         return vector.astype(np.float32)
 
 
@@ -218,6 +182,8 @@ def _pool(given: npt.NDArray[np.float64], mask: Array | None, pooling: str) -> n
 
 def _feed(array: str, value: onnx.ValueInfoProto) -> Feed:
     tensor = value.type.tensor_type
+    if tensor.elem_type == TensorProto.STRING:
+        raise CommandError(f"the file's input {value.name!r} takes strings, which no modality makes")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise CommandError(f"the file's input {value.name!r} declares no axes")
     dims = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)

@@ -17,11 +17,10 @@ import onnx
 from app.core import modalities
 from app.core.bundle import CPU, CUDA, Draft
 from app.core.bundle.manifest import sha256_hex
-from app.core.modalities.base import Array, Item, Limits, Modality, Window
-from app.core.scoring import pool
+from app.core.modalities.base import Array, Limits, Window
 from app.runtime.encoder import UNIT_TOLERANCE, Encoder
 from model_export.errors import CommandError
-from model_export.graphs import one_line
+from model_export.importing.culprits import Trial, check_reference
 from model_export.importing.declaring import make_draft
 from model_export.importing.foreign import (
     MASKS,
@@ -29,47 +28,58 @@ from model_export.importing.foreign import (
     Original,
     fixed_batch,
     match_inputs,
-    opset_of,
+    open_original,
     output_of,
     padded,
-    precision_of,
-    read_graph,
 )
-from model_export.importing.onnx_spec import Spec, read_spec
-from model_export.importing.publishing import PARITY, Reference, Rows, check_free, compare, publish, usable
+from model_export.importing.onnx_spec import Spec, read_assets, read_spec
+from model_export.importing.publishing import PARITY, Rows, check_free, compare, publish
+from model_export.importing.reading import opset_of, precision_of, read_graph
+from model_export.importing.reference import draw_reference, read_reference
 from model_export.importing.wrapping import wrap
-from model_export.probes.choosing import probe_items
 
 NOISE = 9
 """Windows of noise that are compared besides the items: as a batch they are cut into 8 and 1."""
 
 
-def import_onnx(path: Path, spec_path: Path, models: Path) -> Path:
-    """Write the bundle of a file and return its folder. Raises CommandError; nothing is written then."""
+def import_onnx(path: Path, spec_path: Path, models: Path, reference_path: Path | None = None) -> Path:
+    """Write the bundle of a file and return its folder. Raises CommandError; nothing is written then.
+
+    `reference_path` names reference vectors in place of those that the spec names.
+    """
     spec = read_spec(spec_path)
+    if reference_path is None and spec.reference is not None:
+        reference_path = spec_path.parent / spec.reference
     check_free(models, spec.name, spec.version)
     model = read_graph(path)
-    assets = {name: (spec_path.parent / file).read_bytes() for name, file in spec.modality.assets.items()}
+    assets = read_assets(spec, spec_path.parent)
     modality = modalities.create(spec.modality.name, spec.modality.params, assets)
     examples = modality.examples()
     feeds = match_inputs(model, spec.graph, tuple(examples[0]))
     _check_scaling(spec, feeds)
     output = output_of(model, spec.graph)
-    original = Original(model, spec.graph, feeds, output)
+    session = open_original(model)
+    original = Original(session, spec.graph, feeds, output)
     for window in examples:
         original.embed([window])  # refuses a length that the graph does not take
-    reference = _reference(spec, spec_path.parent, modality, original, PARITY[precision_of(model)])
+    limit = PARITY[precision_of(model)]
+    if reference_path is None:
+        print("no reference vectors: the preparation is unverified, and /models says so")
+        reference = draw_reference(original, modality, limit, cosine=spec.graph.metric == "cosine")
+    else:
+        reference = read_reference(reference_path, spec, limit)
+        check_reference(Trial(model, session, assets, reference), spec)
     windows = [window for item in reference.items for window in modality.prepare(item, Limits()).windows]
     windows += _noise(examples)
     inputs = padded(windows, modality.collate)
     wanted = original.embed(inputs)
     _check_lengths(spec, wanted)
     draft = _draft(spec, path, model, tuple(examples[0]), wanted.shape[1])
-    loop = _loop(original, feeds, inputs, PARITY[draft.graph.precision])
+    loop = _loop(original, feeds, inputs, limit)
 
     def compare_windows(encoder: Encoder) -> None:
         got = encoder.encode(windows)
-        compare("the file's own graph, one by one", got, wanted, PARITY[draft.graph.precision])
+        compare("the file's own graph, one by one", got, wanted, limit)
 
     wrapped = wrap(model, spec.graph, feeds, output, examples=examples, loop=loop)
     return publish(models, draft, wrapped, assets=assets, reference=reference, further=compare_windows)
@@ -155,48 +165,3 @@ def _noise(examples: Sequence[Window]) -> list[Window]:
                 window[name] = rng.standard_normal(array.shape).astype(array.dtype)
         made.append(window)
     return made
-
-
-def _reference(spec: Spec, folder: Path, modality: Modality, original: Original, limit: float) -> Reference:
-    """The owner's items and vectors, or items drawn for the project and what the file's graph gives for them."""
-    if spec.reference is not None:
-        items, vectors = _read_reference(folder / spec.reference)
-        if spec.graph.metric == "cosine":
-            vectors = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        limit = max(limit, spec.reference_tolerance)
-        return Reference(items, vectors.astype(np.float32), "reference vectors of the owner", limit)
-    items = usable(modality, probe_items(modality))
-    rows = []
-    for item in items:
-        vectors = original.embed(padded(modality.prepare(item, Limits()).windows, modality.collate))
-        rows.append(vectors[0] if len(vectors) == 1 else pool(vectors, spec.graph.metric == "cosine"))
-    return Reference(items, np.stack(rows), "self", limit)
-
-
-def _read_reference(path: Path) -> tuple[tuple[Item, ...], Rows]:
-    """Read `vectors` float32 (n, d) and `item_0` to `item_<n-1>`: bytes (uint8), a text, or float (steps, channels).
-
-    Raises CommandError for anything else; no pickle is read.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            vectors = np.asarray(arrays["vectors"], np.float32)
-            found = [arrays[f"item_{place}"] for place in range(len(vectors))]
-            strange = set(arrays.files) - {"vectors", *(f"item_{place}" for place in range(len(vectors)))}
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or one_line(error)}") from error
-    except Exception as error:  # numpy and zipfile raise almost any type on damaged files
-        raise CommandError(f"{path}: cannot be read as reference vectors: {one_line(error)}") from error
-    if strange or vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-        raise CommandError(f"{path}: must hold vectors (n, d), finite, and item_0 to item_<n-1>, and nothing else")
-    return tuple(_item(path, place, array) for place, array in enumerate(found)), vectors
-
-
-def _item(path: Path, place: int, array: Array) -> Item:
-    if array.dtype == np.uint8 and array.ndim == 1:
-        return {"bytes": array.tobytes()}
-    if array.dtype.kind == "U" and array.ndim == 0:
-        return {"text": str(array)}
-    if array.dtype.kind == "f" and array.ndim == 2:
-        return {"values": [[None if np.isnan(value) else value for value in row] for row in array.tolist()]}
-    raise CommandError(f"{path}: item_{place} is neither bytes (uint8), nor one text, nor numbers (steps, channels)")

@@ -123,3 +123,8 @@ def read_spec(path: Path) -> Spec:
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise CommandError(f"{path}: {where}: {said}" if where else f"{path}: {said}") from error
+
+
+def read_assets(spec: Spec, folder: Path) -> dict[str, bytes]:
+    """The modality's files by their names in the bundle; `folder` is the spec's. Raises OSError."""
+    return {name: (folder / file).read_bytes() for name, file in spec.modality.assets.items()}

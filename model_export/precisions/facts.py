@@ -12,6 +12,7 @@ import onnx
 from app.core.bundle import Bundle
 from app.core.modalities.base import Limits, Window
 from app.runtime.encoder import LADDER, Encoder
+from model_export.graphs import describe_value
 from model_export.report import Table
 
 BATCHES = (1, LADDER[0])
@@ -23,8 +24,8 @@ ROUND_SECONDS = 0.05
 def describe_graph(bundle: Bundle) -> str:
     """One line: opset, each input with its dtype and shape, the output."""
     model = onnx.load_from_string(bundle.graph)
-    inputs = ", ".join(_describe(value) for value in model.graph.input)
-    outputs = ", ".join(_describe(value) for value in model.graph.output)
+    inputs = ", ".join(describe_value(value) for value in model.graph.input)
+    outputs = ", ".join(describe_value(value) for value in model.graph.output)
     manifest = bundle.manifest
     return f"{manifest.graph.precision}: opset {manifest.graph.opset}; takes {inputs}; gives {outputs}"
 
@@ -79,9 +80,3 @@ def _run(encoder: Encoder, windows: Sequence[Window], size: int, repeats: int) -
     for _ in range(repeats):
         encoder.encode(batch, largest=size)
     return time.perf_counter() - began
-
-
-def _describe(value: onnx.ValueInfoProto) -> str:
-    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    dims = ", ".join(dim.dim_param or str(dim.dim_value or "any") for dim in value.type.tensor_type.shape.dim)
-    return f"{value.name} {kind} ({dims})"

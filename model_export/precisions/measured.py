@@ -10,10 +10,10 @@ import numpy as np
 
 from app.core.modalities.base import Item
 from app.runtime.encoder import Encoder
+from model_export.beside import PAIR_DRAWS, PAIR_SEED
 from model_export.calibrate import calibrate_pairs, calibrate_recipe
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import PAIR_DRAWS, PAIR_SEED
 from model_export.measure import embed_all, keep_labelled
 from model_export.pairs import Words, read_pairs, score_pairs
 from model_export.populations import read_splits

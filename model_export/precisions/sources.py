@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.core.bundle import Bundle
 from app.core.modalities.base import Limits
-from model_export.errors import CommandError
+from model_export.errors import CommandError, needing
 from model_export.recipe import read_recipe
 
 SAME = 1e-4
@@ -27,7 +27,8 @@ def half_graph(source: Path, bundle: Bundle) -> bytes:
     if (source / "checkpoint.safetensors").is_file():
         return _half_run(source, bundle)
     if (source / "modules.json").is_file():
-        from model_export.importing.sentence_encoders import half_sentence_encoder  # noqa: PLC0415  # needs its extra
+        with needing("import"):
+            from model_export.importing.sentence_encoders import half_sentence_encoder  # noqa: PLC0415
 
         vectors, make = half_sentence_encoder(source, bundle)
         _check_same(source, bundle, vectors)

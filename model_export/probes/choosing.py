@@ -19,7 +19,8 @@ def probe_items(modality: Modality) -> list[Item]:
         photographs = probe_photographs() if modality.params.contrast == "none" else []
         return [{"bytes": data} for data in (*probe_files(), *photographs)]
     if isinstance(modality, TextModality):
-        return text.probe_items(modality.params.max_tokens, windowed=modality.params.long_text == "window")
+        params = modality.params
+        return text.probe_items(params.max_tokens, windowed=params.long_text == "window", prefixes=params.prefixes)
     if isinstance(modality, AudioModality):
         return audio.probe_items(modality.params.min_seconds, modality.params.max_seconds)
     if isinstance(modality, SeriesModality):

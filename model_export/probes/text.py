@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.core.modalities.base import Item
 
 SENTENCES = (
@@ -40,10 +42,11 @@ def long_text(words: int) -> str:
     return " ".join(clauses)
 
 
-def probe_items(most_tokens: int, *, windowed: bool) -> list[Item]:
-    """The sentences; a text of full length, cut as asked; and one of windows where long texts are taken."""
+def probe_items(most_tokens: int, *, windowed: bool, prefixes: Iterable[str] = ()) -> list[Item]:
+    """The sentences; a text of full length, cut; one of windows where long texts are taken; a text for each prefix."""
     items: list[Item] = [{"text": sentence} for sentence in SENTENCES]
     items.append({"text": long_text(most_tokens * 2), "truncate": True})
     if windowed:
         items.append({"text": long_text(most_tokens * 2)})
+    items += [{"text": "How far is the moon?", "prefix": name} for name in prefixes]
     return items

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from app.core.bundle import canonical_json
 from app.core.bundle.manifest import sha256_hex
@@ -36,13 +36,14 @@ from model_export.recipe.encoders import (
     PictureChoice,
     RecurrentChoice,
     ResidualChoice,
+    SentenceTransformersChoice,
     SequenceChoice,
     SequenceEncoderChoice,
     SpectralChoice,
     TimmChoice,
     TransformerChoice,
 )
-from model_export.recipe.external import External, ExternalType
+from model_export.recipe.external import External, ExternalType, check_references
 from model_export.recipe.fields import describe_fault
 from model_export.recipe.own_data import OwnData, PairsData
 from model_export.recipe.sampling import (
@@ -60,6 +61,7 @@ from model_export.recipe.sampling import (
     ProxyAnchorChoice,
     Sampler,
     SemiHardMiner,
+    SinglePairsMiner,
     SupervisedContrastiveChoice,
     TripletChoice,
     distance_of,
@@ -106,9 +108,11 @@ __all__ = [
     "Sampler",
     "Schedule",
     "SemiHardMiner",
+    "SentenceTransformersChoice",
     "SequenceAugmentation",
     "SequenceChoice",
     "SequenceEncoderChoice",
+    "SinglePairsMiner",
     "SpectralChoice",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
@@ -138,11 +142,18 @@ class ModalityChoice(Section):
     """How items are prepared; the params are checked by the modality itself."""
 
     name: str = Field(description="image, text, audio or series")
-    params: dict[str, Any] = Field(description="how items are prepared, as the modality's own page says")
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="how items are prepared, as the modality's own page says; must be given, but for an encoder of "
+        "sentence-transformers: its directory says it, and only long_text and window_overlap may be added",
+    )
 
 
 class Tokenizer(Section):
-    """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py."""
+    """The tokenizer of a text encoder, learnt from the training texts; see model_export/tokenizer.py.
+
+    An encoder that begins with other weights has theirs.
+    """
 
     vocabulary: int = Field(ge=100, le=200_000, description="most tokens, those for padding and the unknown counted")
     lowercase: bool = Field(default=True, description="upper and lower case, and accents, are not told apart")
@@ -161,6 +172,11 @@ class Calibration(Section):
         default="units",
         description="what comes in groups: units, which are then drawn by group, or the items of each unit (a writer's "
         "names); hard impostors only",
+    )
+    references: tuple[int, ...] = Field(
+        default=(),
+        description="numbers of items of one identity, 2 or more each, that rates are also measured for: a new item "
+        "compared with so many at once, as POST /match does",
     )
     same_source: str | None = Field(
         default=None, description="name of the genuine pairs of one source, such as 'same_day', tabled apart"
@@ -181,6 +197,11 @@ class Calibration(Section):
     report_items: bool = Field(
         default=False, description="the bundle's report shows its hardest pairs; only where the data may be passed on"
     )
+
+    @field_validator("references")
+    @classmethod
+    def _counts(cls, references: tuple[int, ...]) -> tuple[int, ...]:
+        return check_references(references)
 
 
 class Recipe(Section):
@@ -228,17 +249,12 @@ class Recipe(Section):
 
 def _idle_options(recipe: Recipe) -> Iterator[str]:
     """What is set and would not be used: a recipe says nothing that does not count."""
+    yield from _idle_in_encoder(recipe)
     kind, encoder, augmentation = recipe.modality.name, recipe.encoder, recipe.augmentation
     drawn = dict.fromkeys(("picture", "photograph"), ("image",))
     fits = {**drawn, "text": ("text",), "sequence": ("audio", "series"), "none": (kind,)}
     if kind not in fits[augmentation.kind]:
         yield f"augmentation.kind: {augmentation.kind} is not for the modality {kind}"
-    if (recipe.tokenizer is not None) != (kind == "text"):
-        yield "tokenizer: belongs to the modality text, and must be given there"
-    if isinstance(encoder, SequenceChoice):
-        for name in ("every", "level") if kind == "text" else ("width",):
-            if name in encoder.model_fields_set:
-                yield f"encoder.{name}: is not for the modality {kind}"
     composed = isinstance(augmentation, PictureAugmentation) and augmentation.composed_share
     if composed and isinstance(recipe.loss, ClassVectorLoss):
         yield f"augmentation.composed_share: {recipe.loss.name} learns each identity, and these are new each time"
@@ -249,11 +265,33 @@ def _idle_options(recipe: Recipe) -> Iterator[str]:
             yield "augmentation.hide_bands: hides nothing of one channel"
     if not encoder.normalise and distance_of(recipe.loss) != "euclidean":
         yield f"encoder.normalise: {recipe.loss.name} compares by cosine here, which needs unit length"
-    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
-        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
     if isinstance(recipe.data, PairsData):
         yield from _idle_with_pairs(recipe)
+    yield from _idle_mining(recipe)
     yield from _idle_measures(recipe)
+
+
+def _idle_mining(recipe: Recipe) -> Iterator[str]:
+    if isinstance(recipe.loss, ClassVectorLoss) and recipe.miner.name != "none":
+        yield f"miner.name: {recipe.loss.name} compares items with learnt vectors, and has no pairs to mine"
+    if isinstance(recipe.miner, SinglePairsMiner) and not isinstance(recipe.loss, ContrastiveChoice):
+        yield f"miner.name: {recipe.loss.name} compares pairs of one item, and with single_pairs each item has one"
+
+
+def _idle_in_encoder(recipe: Recipe) -> Iterator[str]:
+    """The same of the encoder and what goes with it, and what it lacks."""
+    kind, encoder = recipe.modality.name, recipe.encoder
+    if (recipe.tokenizer is not None) != (kind == "text" and encoder.from_ is None):
+        yield "tokenizer: belongs to the modality text, and must be given there; with encoder.from it comes from there"
+    if isinstance(encoder, SequenceChoice):
+        for name in ("every", "level") if kind == "text" else ("width",):
+            if name in encoder.model_fields_set:
+                yield f"encoder.{name}: is not for the modality {kind}"
+    if isinstance(encoder, SentenceTransformersChoice):
+        if kind != "text":
+            yield f"encoder.name: {encoder.name} is not for the modality {kind}"
+    elif not recipe.modality.params:
+        yield "modality.params: must be given, but for an encoder of sentence-transformers"
 
 
 def _idle_measures(recipe: Recipe) -> Iterator[str]:
@@ -284,6 +322,8 @@ def _idle_reporting(recipe: Recipe) -> Iterator[str]:
 def _idle_with_pairs(recipe: Recipe) -> Iterator[str]:
     if recipe.calibration.hard is not None:
         yield "calibration.hard: is not for labelled pairs, whose column impostor names their types"
+    if recipe.calibration.references:
+        yield "calibration.references: are not for labelled pairs, which say of two items only whether they match"
     if "groups" in recipe.sampler.model_fields_set:
         yield "sampler.groups: is not for labelled pairs, of whose groups as many are taken as fill a batch"
 

@@ -26,6 +26,25 @@ class Encoder(Section):
         default=True,
         description="embeddings have unit length, and cosine compares them; false: their Euclidean distance does",
     )
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        description="folder of an earlier run, relative to the recipe file, whose weights this training begins with; "
+        "it must have the same encoder and modality; unset: it begins untrained",
+    )
+    from_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the weights it begins with in those that are watched and exported; the rest are those "
+        "that training comes to (WiSE-FT, Wortsman et al. 2022)",
+    )
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        if self.from_share and self.from_ is None:
+            raise ValueError("from_share: is of the weights that `from` names")
+        return self
 
     @property
     def metric(self) -> Literal["cosine", "euclidean"]:
@@ -130,7 +149,7 @@ class SpectralChoice(SequenceChoice):
 class RecurrentChoice(SequenceChoice):
     """Sequences; see model_export/encoders/recurrent.py."""
 
-    name: Literal["gru", "lstm"]
+    name: Literal["gru", "lstm"] = Field(description="the unit: two gates and one state, or three gates and two states")
     hidden: int = Field(ge=1, description="values that the unit remembers")
     layers: int = Field(default=1, ge=1, le=4, description="units stacked")
 
@@ -182,6 +201,24 @@ class BagChoice(SequenceChoice):
         return self
 
 
+class SentenceTransformersChoice(Encoder):
+    """Texts, an encoder of sentence-transformers trained on; see model_export/encoders/sentences.py."""
+
+    name: Literal["sentence_transformers"]
+    from_: str = Field(
+        alias="from",
+        description="its directory, relative to the recipe file, or an earlier run of such an encoder; tokenizer, "
+        "prefixes and lengths come with it, and `dimension` must be its own",
+    )
+    frozen_layers: int | None = Field(
+        default=None,
+        ge=0,
+        description="the token embeddings and so many of the first layers stay as they are; unset: all are trained",
+    )
+
+
 PictureChoice = ConvolutionalChoice | ResidualChoice | DrawingChoice | TimmChoice
 SequenceEncoderChoice = Convolutional1dChoice | SpectralChoice | RecurrentChoice | TransformerChoice | BagChoice
-EncoderChoice = Annotated[PictureChoice | SequenceEncoderChoice, Field(discriminator="name")]
+EncoderChoice = Annotated[
+    PictureChoice | SequenceEncoderChoice | SentenceTransformersChoice, Field(discriminator="name")
+]

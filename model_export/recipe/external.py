@@ -22,7 +22,9 @@ class ExternalType(Section):
 class External(Section):
     """A population beside the recipe's own, reported with the evidence; see model_export/outside.py."""
 
-    reader: Literal["signatures_dutch", "att_faces"]
+    reader: Literal["signatures_dutch", "att_faces"] = Field(
+        description="whose files these are; see the module of that name in model_export/datasets"
+    )
     folder: str = Field(description="folder below TWINSERVE_DATA")
     population: str = Field(description="what was measured, in words")
     unit: str = Field(description="the independent source that is counted, as in 'person'")
@@ -38,6 +40,14 @@ class External(Section):
     def _is_told_apart(self) -> Self:
         if len({one.type for one in self.impostors}) != len(self.impostors):
             raise ValueError("impostors: the types must differ")
-        if any(count < 2 for count in self.references):
-            raise ValueError("references: one reference is measured anyway; give 2 or more")
+        check_references(self.references)
         return self
+
+
+def check_references(references: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers as they are. Raises ValueError for one reference, or a number that is there twice."""
+    if any(count < 2 for count in references):
+        raise ValueError("references: one reference is measured anyway; give 2 or more")
+    if len(set(references)) != len(references):
+        raise ValueError("references: a number is there twice")
+    return references

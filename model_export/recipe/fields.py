@@ -34,7 +34,7 @@ def written(name: str, field: FieldInfo) -> str:
 
 def fixed_word(field: FieldInfo) -> str | None:
     """The only word that a field takes, which tells its model from others of the same section; else None."""
-    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    words = _words(field)
     return words[0] if len(words) == 1 else None
 
 
@@ -49,6 +49,8 @@ def describe_fault(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = sorted({written(name, field) for one in here for name, field in one.model_fields.items()})
         said = f"no such field{_hint(place.rsplit('.', 1)[-1], known)}"
+    if first["type"] == "union_tag_not_found":
+        place, said = f"{place}.{str(first['ctx']['discriminator']).strip(chr(39))}", "Field required"
     if first["type"] == "union_tag_invalid":
         word, name = str(first["ctx"]["tag"]), str(first["ctx"]["discriminator"]).strip("'")
         known = [one.strip().strip("'") for one in str(first["ctx"]["expected_tags"]).split(",")]
@@ -64,15 +66,16 @@ def _hint(word: str, known: list[str]) -> str:
 def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[type[BaseModel]]]:
     """The place as a file names it, and the models that may stand around its last part.
 
-    pydantic's location also holds the words that chose among models, and names of its own in brackets.
+    pydantic's location also holds the words that chose among models, some of which are names of fields too, and names
+    of its own in brackets.
     """
     parts: list[str] = []
     here = [model]
     for step in location:
         fields = [(one, name, field) for one in here for name, field in one.model_fields.items()]
         held = [field for _, name, field in fields if step in (name, field.alias)]
-        chosen = [one for one, _, field in fields if fixed_word(field) == step]
-        if chosen and not held:
+        chosen = [one for one, _, field in fields if step in _words(field)]
+        if chosen and len(here) > 1:
             here = chosen
             continue
         if isinstance(step, str) and ("(" in step or "[" in step):
@@ -81,6 +84,11 @@ def _follow(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[st
         inner = [one for field in held for one in _models(field.annotation)]
         here = inner or here
     return ".".join(parts), here
+
+
+def _words(field: FieldInfo) -> tuple[str, ...]:
+    """The words that a field takes, where it takes no others."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

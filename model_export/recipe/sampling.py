@@ -142,7 +142,18 @@ class MultiSimilarityMiner(Section):
     epsilon: float = Field(default=0.1, gt=0, description="how nearly, in the unit of the loss's distance")
 
 
-Miner = Annotated[NoMiner | SemiHardMiner | BatchHardMiner | MultiSimilarityMiner, Field(discriminator="name")]
+class SinglePairsMiner(Section):
+    """Each item in one pair only, half of them genuine, as a twin has them that embeds both sides of every pair.
+
+    To measure what that costs; for the contrastive loss. See model_export/single_pairs.py.
+    """
+
+    name: Literal["single_pairs"]
+
+
+Miner = Annotated[
+    NoMiner | SemiHardMiner | BatchHardMiner | MultiSimilarityMiner | SinglePairsMiner, Field(discriminator="name")
+]
 
 
 class Sampler(Section):

@@ -1,18 +1,33 @@
-"""Command line behind docs/results.md: bundles beside floors, by the code that `evaluate` uses."""
+"""Command line behind docs/results.md and docs/evidence.md: bundles beside floors, by the code that `evaluate` uses."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_export.command_line import add_data, run_command
 from model_export.floors import FITS
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     return run_command(_parser(), arguments)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate from 0 to 1")
+    return rate
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,10 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--recipe", type=Path, required=True, help="names the data")
     command.set_defaults(run=_catalogue)
 
+    command = commands.add_parser("one-shot", help="print how often the nearest of 20 references is the right one")
+    command.add_argument("bundles", type=Path, nargs="*", metavar="BUNDLE")
+    command.add_argument("--floor", choices=floors, action="append", default=[])
+    command.add_argument("--recipe", type=Path, required=True, help="names the data")
+    command.set_defaults(run=_one_shot)
+
     command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
     command.add_argument("page", type=Path)
     command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
     command.set_defaults(run=_fill)
+
+    _add_evidence(commands)
 
     command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
     command.add_argument("recipe", type=Path)
@@ -58,7 +81,33 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("recipe", type=Path)
     command.add_argument("--out", type=Path, required=True, help="folder of run folders")
     command.set_defaults(run=_leave_one_out)
+
+    command = commands.add_parser("losses", help="train with each loss and choice of pairs, and print what each gives")
+    command.add_argument("recipe", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="folder of run folders; a stopped command goes on")
+    command.add_argument("--target", type=float, default=0.99, help="validation AUC to which steps are counted")
+    command.set_defaults(run=_losses)
     return parser
+
+
+def _add_evidence(commands: _Commands) -> None:
+    """What docs/evidence.md is made with."""
+    command = commands.add_parser("base-rates", help="print how many verdicts are wrong, by how common matches are")
+    command.add_argument("--fmr", type=_rate, required=True)
+    command.add_argument("--fnmr", type=_rate, required=True)
+    command.set_defaults(run=_base_rates)
+
+    point = argparse.ArgumentParser(add_help=False)
+    point.add_argument("--point", metavar="TYPE:NAME", help="as random:fmr_1e-2; the default one when left out")
+
+    command = commands.add_parser("types", parents=[point], help="print how often each impostor type matches")
+    command.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    command.set_defaults(run=_types)
+
+    command = commands.add_parser("claims", parents=[point], help="print a point's claim beside what pairs show of it")
+    command.add_argument("bundle", type=Path)
+    command.add_argument("--pairs", type=Path, required=True, metavar="FILE")
+    command.set_defaults(run=_claims)
 
 
 # Each command imports its own libraries: help needs nothing.
@@ -103,10 +152,37 @@ def _catalogue(chosen: argparse.Namespace) -> None:
     compare_catalogue(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
 
 
+def _one_shot(chosen: argparse.Namespace) -> None:
+    from model_export.recipe import read_recipe
+    from model_export.results.compare import make_subjects
+    from model_export.results.one_shot import compare_one_shot
+
+    recipe = read_recipe(chosen.recipe)
+    compare_one_shot(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
 def _fill(chosen: argparse.Namespace) -> None:
     from model_export.results.filling import fill
 
     fill(chosen.page, chosen.matching)
+
+
+def _base_rates(chosen: argparse.Namespace) -> None:
+    from model_export.results.base_rates import print_base_rates
+
+    print_base_rates(chosen.fmr, chosen.fnmr)
+
+
+def _types(chosen: argparse.Namespace) -> None:
+    from model_export.results.claims import print_types
+
+    print_types(chosen.bundles, chosen.point)
+
+
+def _claims(chosen: argparse.Namespace) -> None:
+    from model_export.results.claims import print_claims
+
+    print_claims(chosen.bundle, chosen.pairs, chosen.point)
 
 
 def _own_pairs(chosen: argparse.Namespace) -> None:
@@ -119,6 +195,12 @@ def _leave_one_out(chosen: argparse.Namespace) -> None:
     from model_export.results.leave_one_out import leave_one_out
 
     leave_one_out(chosen.recipe, chosen.out)
+
+
+def _losses(chosen: argparse.Namespace) -> None:
+    from model_export.results.losses import compare_losses
+
+    compare_losses(chosen.recipe, chosen.out, chosen.target)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ Each is measured as `evaluate` does, on the same items and pairs. `nearest` take
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from model_export.beside import PAIR_DRAWS, PAIR_SEED
 from model_export.card import markdown_table
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
-from model_export.evaluate import PAIR_DRAWS, PAIR_SEED
+from model_export.export import export
 from model_export.floors.subject import Floor
 from model_export.measure import keep_labelled
 from model_export.pairs import read_pairs, score_pairs
@@ -28,6 +31,13 @@ def make_subjects(bundles: Sequence[Path], floors: Sequence[str], recipe: Recipe
     if not subjects:
         raise CommandError("give a bundle, or --floor")
     return subjects
+
+
+def export_subject(run: Path, models: Path) -> LocalSubject:
+    """A run folder's encoder, exported below `models`. What `export` tells goes to stderr, as it holds a table too."""
+    with contextlib.redirect_stdout(sys.stderr):
+        bundle = export(run, models)
+    return LocalSubject(bundle)
 
 
 def compare_on_recipe(subjects: Sequence[Subject], recipe: Recipe) -> None:

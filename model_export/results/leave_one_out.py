@@ -19,12 +19,12 @@ from model_export.card import markdown_table
 from model_export.comparing import Scores
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
-from model_export.export import export
 from model_export.figures import ALL, compute_figures
 from model_export.floors.subject import Floor
 from model_export.populations import read_splits
 from model_export.recipe import data as recipe_data
-from model_export.subjects import LocalSubject, Subject
+from model_export.results.compare import export_subject
+from model_export.subjects import Subject
 from model_export.training import train
 
 DRAWS = 100
@@ -41,15 +41,11 @@ def leave_one_out(recipe_path: Path, out: Path) -> None:
     for left_out in speakers:
         own = _write_recipe(recipe_path, out, left_out, [one for one in speakers if one != left_out])
         train(own, out / left_out, fresh=True)
-        bundle = export(out / left_out, out / left_out / "bundles")
+        subject = export_subject(out / left_out, out / left_out / "bundles")
         splits = read_splits(recipe.read_recipe(own))
         floor = Floor(FLOOR, chosen.modality)
         numbers.append(
-            [
-                value
-                for subject in (LocalSubject(bundle), floor)
-                for value in _measure(subject, splits.calibration, splits.validation)
-            ]
+            [value for each in (subject, floor) for value in _measure(each, splits.calibration, splits.validation)]
         )
     header = [f"{what}{whose}" for whose in ("", f", floor {FLOOR}") for what in ("ROC AUC", "EER", "nearest is right")]
     names = [*speakers, "mean"]

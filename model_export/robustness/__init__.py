@@ -1,7 +1,7 @@
 """What wear does to an encoder: items are changed a little and more, and go through the same preparation as any other.
 
-A modality's changes stand in the file of its name here (image.py, text.py, ...), as `CHANGES`; measuring.py applies
-them. Adding a modality's changes is adding its file.
+A modality's changes stand in the file of its name here (image.py, text.py, ...), as `CHANGES`; comparisons.py says
+what is compared, measuring.py measures. Adding a modality's changes is adding its file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Change:
 
 def changes_of(modality: str) -> tuple[Change, ...]:
     """The changes of a modality by its name; none where no file of that name is here."""
-    if modality not in {module.name for module in pkgutil.iter_modules(__path__)} - {"measuring"}:
+    if modality not in {module.name for module in pkgutil.iter_modules(__path__)} - {"comparisons", "measuring"}:
         return ()
     changes: tuple[Change, ...] = importlib.import_module(f"{__name__}.{modality}").CHANGES
     return changes

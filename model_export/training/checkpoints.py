@@ -39,13 +39,17 @@ class Mark:
 
 def write_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Write tensors alone; the same tensors give the same bytes."""
-    write_whole(path, save({name: value.detach().cpu().contiguous() for name, value in weights.items()}))
+    write_whole(path, save(_copies(weights)))
 
 
 def write_state(run: Path, mark: Mark, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write what the next round starts from. It is written last: what the folder holds beside it is of that step."""
-    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_whole(run / STATE_FILE, save(kept, {METADATA: json.dumps(asdict(mark))}))
+    write_whole(run / STATE_FILE, save(_copies(tensors), {METADATA: json.dumps(asdict(mark))}))
+
+
+def _copies(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """Copies on the CPU: the file takes no two names of one tensor, as T5 has for its embeddings."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
 def read_mark(run: Path) -> Mark | None:

@@ -80,7 +80,7 @@ def find_collapse(recipe: Recipe, looks: Sequence[Signs], untrained_auc: float) 
     if all(_is_pinned(look) and look.auc < untrained_auc + LEAST_GAIN for look in looks):
         return (
             f"collapse: the loss stays at {last.loss:.3f}, and an encoder that says the same of everything has "
-            f"{last.constant_loss:.3f}; validation AUC {last.auc:.2f}, {untrained_auc:.2f} untrained ({seen}): "
+            f"{last.constant_loss:.3f}; validation AUC {last.auc:.2f}, {untrained_auc:.2f} before training ({seen}): "
             f"see whether the labels belong to the items; {_advice(recipe)}"
         )
     return None

@@ -2,7 +2,7 @@
 
 The folder holds recipe.toml, tokenizer.json for text, checkpoint.safetensors (the weights that are exported), run.json
 (their facts), state.safetensors (what the next round starts from), progress.csv, progress.png, TensorBoard's events/,
-and budget.json where the recipe gives minutes.
+budget.json where the recipe gives minutes, and start.json with what it names where weights are not drawn.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from model_export.errors import CommandError
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
 from model_export.recipe.sampling import distance_of
-from model_export.sampling import seed_everything
+from model_export.sampling import check_batches, seed_everything
 from model_export.tokenizer import train_tokenizer
 from model_export.training.budget import count_steps
 from model_export.training.checkpoints import Mark, read_mark, read_tensors, write_state, write_weights
 from model_export.training.collapse import LOOKS, Signs, find_collapse
 from model_export.training.devices import choose_device, held_threads, keep_freed_memory
 from model_export.training.interrupts import Interrupts, listening
-from model_export.training.material import check_training_items
+from model_export.training.material import check_network, check_training_items
 from model_export.training.progress import Row, Shown, draw_progress
 from model_export.training.run_folder import (
     BUDGET_FILE,
@@ -41,9 +41,11 @@ from model_export.training.run_folder import (
     WEIGHTS_FILE,
     make_modality,
     make_network,
+    read_begun,
     remove_run,
     write_whole,
 )
+from model_export.training.start import Start, find_start, write_start
 from model_export.training.trainer import Trainer, digest_items
 from model_export.training.watch import Watch
 from model_export.windows import prepare_items
@@ -59,38 +61,52 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     """
     recipe = read_recipe(recipe_path)
     device = choose_device(recipe.compute)
+    check_network(recipe, recipe_path)
     mark = None if fresh else _find_run(run, recipe)
+    start = find_start(recipe, run) if mark is None else None
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
+        run.mkdir(parents=True, exist_ok=True)
         splits = read_splits(recipe, run)
         check_training_items(splits.training)
+        check_batches(splits.training, recipe.sampler)
         if mark is None:
-            _begin_folder(recipe_path, recipe, run, splits.training)
+            _begin_folder(recipe_path, recipe, run, splits.training, start)
         keep_freed_memory()
         session = _begin_session(recipe, run, mark, splits, device=device, interrupts=interrupts)
         session.follow()
 
 
+def is_finished(recipe_path: Path, run: Path) -> bool:
+    """Whether a folder holds a run that followed this recipe to its end. Raises CommandError for any other run."""
+    mark = read_mark(run) if _holds_run(run, read_recipe(recipe_path)) else None
+    return mark is not None and mark.step == mark.steps
+
+
 def _find_run(run: Path, recipe: Recipe) -> Mark | None:
     """How far a run of this recipe has come in a folder. Raises CommandError for any other run, or one at its end."""
-    if not (run / RECIPE_FILE).exists():
+    if not _holds_run(run, recipe):
         return None
+    mark = read_mark(run)
+    if mark is not None and mark.step < mark.steps:
+        return mark
+    raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
+
+
+def _holds_run(run: Path, recipe: Recipe) -> bool:
+    """Whether a run of this recipe has come to weights in a folder. Raises CommandError for a run of another."""
+    if not (run / WEIGHTS_FILE).exists():
+        return False  # nothing was learnt there, whatever was tried
     try:
         same = read_recipe(run / RECIPE_FILE).model_dump() == recipe.model_dump()
     except CommandError:
         same = False
     if not same:
         raise CommandError(f"{run}: holds a run of another recipe; give another --out, or --fresh to replace it")
-    mark = read_mark(run)
-    if mark is not None and mark.step < mark.steps:
-        return mark
-    if mark is not None or (run / WEIGHTS_FILE).exists():
-        raise CommandError(f"{run}: this recipe was followed to its end here; export it, or --fresh trains anew")
-    return None
+    return True
 
 
-def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems) -> None:
+def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledItems, start: Start | None) -> None:
     """An empty run: what an earlier one left is removed, but for the budget of the same recipe."""
-    run.mkdir(parents=True, exist_ok=True)
     held, content = run / RECIPE_FILE, recipe_path.read_bytes()
     same = held.exists() and held.read_bytes() == content
     remove_run(run, keep=(BUDGET_FILE,) if same else ())
@@ -98,6 +114,8 @@ def _begin_folder(recipe_path: Path, recipe: Recipe, run: Path, items: LabelledI
     if recipe.tokenizer is not None:
         texts = (item["text"] for item in items.items)
         write_whole(run / TOKENIZER_FILE, train_tokenizer(texts, recipe.tokenizer))
+    if start is not None:
+        write_start(start, run)
 
 
 def _begin_session(
@@ -125,7 +143,7 @@ def _begin_session(
         trainer = make_trainer()
         look = watch.look(trainer.exported)
         mark = Mark(0, steps, 0.0, -1.0, look.auc, (), data, torch.get_num_threads())
-        print(f"{len(training)} items on {device.type}; validation AUC untrained {look.auc:.4f}", file=sys.stderr)
+        print(f"{len(training)} items on {device.type}; validation AUC before training {look.auc:.4f}", file=sys.stderr)
         write_state(run, mark, trainer.tensors())
     else:
         if mark.data != data:
@@ -209,9 +227,10 @@ class _Session:
     def _write_weights(self, seconds: float) -> None:
         """What export takes: the weights, and the facts of their training so far."""
         write_weights(self.run / WEIGHTS_FILE, self.trainer.exported.state_dict())
+        begun = read_begun(self.run)
         facts = {
             "recipe": name_recipe(self.recipe),
-            "data": self.recipe.data.licence,
+            "data": self.recipe.data.licence + (f"; begun with the weights of {begun.origin}" if begun else ""),
             "seed": self.recipe.seed,
             "library_versions": {name: version(name) for name in _libraries(self.recipe)},
             "duration_seconds": round(seconds),
@@ -249,4 +268,5 @@ def _told(run: Path) -> Iterator[None]:
 
 def _libraries(recipe: Recipe) -> tuple[str, ...]:
     own = {"image": ("pillow",), "text": ("tokenizers",), "audio": ("soundfile", "soxr"), "series": ("soxr",)}
-    return ("torch", "pytorch-metric-learning", "numpy", *own.get(recipe.modality.name, ()))
+    further = ("sentence-transformers", "transformers") if recipe.encoder.name == "sentence_transformers" else ()
+    return ("torch", "pytorch-metric-learning", "numpy", *own.get(recipe.modality.name, ()), *further)

@@ -1,10 +1,11 @@
-"""What moves the weights: optimisers, how the learning rate goes, and the moving average of weights."""
+"""What moves the weights: optimisers, how the learning rate goes, and averages of weights."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from model_export.recipe import Optimiser, Schedule
 from model_export.training.muon import Muon
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def make_optimiser(choice: Optimiser, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -57,3 +60,12 @@ def make_average(network: nn.Module, decay: float) -> AveragedModel:
         return average + (fresh - average) * (1 - min(decay, (1 + seen) / (10 + seen)))
 
     return AveragedModel(network, avg_fn=blend, use_buffers=True)
+
+
+def blend_weights(network: Module, first: Mapping[str, torch.Tensor], share: float) -> Module:
+    """A copy of a network whose weights are `share` parts of the `first` ones, by their names, and the rest its own."""
+    blended = copy.deepcopy(network)
+    for name, weight in blended.state_dict().items():
+        if weight.is_floating_point():
+            weight.lerp_(first[name], share)
+    return blended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from model_export.training.checkpoints import (
     select_tensors,
 )
 from model_export.training.devices import autocast
-from model_export.training.optimisers import make_average, make_optimiser, rate_factor, set_rate
+from model_export.training.optimisers import blend_weights, make_average, make_optimiser, rate_factor, set_rate
 from model_export.windows import PreparedItems, embed_items
 
 SHARE_EVERY = 10
@@ -63,6 +64,7 @@ class Trainer:
     prepared: PreparedItems
     labels: torch.Tensor
     encoder: TwinEncoder
+    start: Tensors | None
     average: AveragedModel | None
     loss_function: nn.Module
     miner: Any
@@ -82,7 +84,8 @@ class Trainer:
         device: torch.device,
     ) -> Trainer:
         """A training of an encoder before its first step, all of it on `device` but the items."""
-        encoder.count(prepared.windows)
+        if recipe.encoder.from_ is None:  # an earlier run has counted
+            encoder.count(prepared.windows)
         encoder = encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         labels = class_labels(items)
         classes = int(labels.max() + 1) * identities_each(recipe.augmentation)
@@ -95,6 +98,7 @@ class Trainer:
             prepared=prepared,
             labels=torch.from_numpy(labels),
             encoder=encoder,
+            start=copy.deepcopy(encoder.state_dict()) if recipe.encoder.from_share else None,
             average=make_average(encoder, recipe.schedule.ema) if recipe.schedule.ema else None,
             loss_function=loss,
             miner=make_miner(recipe.miner, recipe.loss),
@@ -103,8 +107,9 @@ class Trainer:
 
     @property
     def exported(self) -> TwinEncoder:
-        """What is watched and exported: the encoder, or its moving average."""
-        return self.encoder if self.average is None else cast(TwinEncoder, self.average.module)
+        """What is watched and exported: the encoder or its moving average, with their share of its first weights."""
+        moved = self.encoder if self.average is None else cast(TwinEncoder, self.average.module)
+        return moved if self.start is None else blend_weights(moved, self.start, self.recipe.encoder.from_share)
 
     def start_round(self, number: int) -> None:
         """Seed every generator from the recipe's seed and the round's number, and make the sampler anew.

@@ -51,7 +51,7 @@ async def test_every_get_answers_in_its_shape(client: httpx.AsyncClient) -> None
 
 
 def test_every_post_has_examples_and_problems() -> None:
-    assert {path for path, _ in EXAMPLES} == set(POSTS) == {"/compare", "/compare/batch", "/embed"}
+    assert {path for path, _ in EXAMPLES} == set(POSTS) == {"/compare", "/compare/batch", "/match", "/embed"}
     for path in POSTS:
         responses = DOCUMENT["paths"][path]["post"]["responses"]
         assert {"404", "408", "409", "413", "415", "422", "429", "500", "503", "504"} < set(responses)

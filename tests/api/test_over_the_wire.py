@@ -6,16 +6,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
-from starlette.types import ASGIApp
 
 from app.runtime.registry import Registry
-from tests.serving import Gate, Recorder, load, make_app, picture, problem
+from tests.serving import Gate, Recorder, load, make_app, picture, problem, serve
 from tests.tiny import make_tiny, tiny_png
 
 PAIR = {"a": picture(0, 0), "b": picture(0, 1)}
@@ -24,23 +20,6 @@ PAIR = {"a": picture(0, 0), "b": picture(0, 1)}
 @pytest.fixture(scope="module")
 def tiny() -> Registry:
     return load(make_tiny())
-
-
-@contextmanager
-def serve(app: ASGIApp) -> Iterator[int]:
-    """Serve on a free port of the loopback, which is yielded."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()
-        assert not thread.is_alive()
 
 
 def wait_until(condition: object, seconds: float = 10) -> None:

@@ -16,7 +16,7 @@ from tests.model_export.tiny_sets import write_tiny_heartbeats, write_tiny_recip
 
 
 def euclidean_recipe(path: Path) -> Path:
-    small = {"dimension": "16\nnormalise = false", "classes": "4", "per_class": "3", "stages": "[4, 6]", "blocks": "1"}
+    small = {"dimension": "16\nnormalise = false", "classes": "4", "per_class": "3", "filters": "8"}
     write_tiny_recipe("heartbeat", path, **small, held_out="16", held_out_several_days="5")
     loss = '[loss]\nname = "contrastive"\ndistance = "euclidean"\nmargin = 2.0\n\n[miner]\nname = "batch_hard"'
     text = path.read_text("utf-8")

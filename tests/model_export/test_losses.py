@@ -134,6 +134,37 @@ def test_miners_pick_the_same_triplets_by_angle_and_by_distance(distance: str, p
     assert hard == {3}  # nearer than the genuine item
 
 
+@pytest.mark.parametrize("per_class", [2, 4])
+def test_single_pairs_take_each_item_once_and_half_of_them_are_genuine(per_class: int) -> None:
+    labels = torch.arange(8).repeat_interleave(per_class)[torch.randperm(8 * per_class)]
+    miner, choice = make_miner(miner_choice("single_pairs"), loss_choice("contrastive")), loss_choice("contrastive")
+    first, genuine, second, impostor = miner(torch.zeros(len(labels), 2), labels)
+    assert len(first) == len(second) == len(labels) // 4
+    assert sorted(torch.cat([first, genuine, second, impostor]).tolist()) == list(range(len(labels)))
+    assert (labels[first] == labels[genuine]).all()
+    assert (labels[second] != labels[impostor]).all()
+    again = miner(torch.zeros(len(labels), 2), labels)[3]
+    assert not torch.equal(impostor, again)  # drawn anew
+    # Of the pairs picked, not of all: all items at one point, the genuine pairs are done and the impostors are not.
+    assert (
+        active_share(make_loss(choice, classes=8, dimension=2), miner, at_angles(*[0.0] * len(labels)), labels) == 0.5
+    )
+
+
+def test_losses_of_pairs_learn_from_the_mined_triplets_alone() -> None:
+    vectors, labels = at_angles(0, 40, 70, 100), [0, 0, 1, 1]
+    mined = tuple(torch.tensor([place] * 2) for place in (0, 1, 2))  # of one pair alone the library makes nothing
+    genuine, impostor = math.cos(math.radians(40)), math.cos(math.radians(70))
+    contrastive = make_loss(loss_choice("contrastive", margin=0.9), classes=2, dimension=2)
+    value, pull = value_and_pull(contrastive, vectors, labels, mined)
+    assert value == pytest.approx((1 - genuine) + (impostor - 0.1), abs=1e-6)
+    assert float(pull[3].abs().max()) == 0
+    supervised = make_loss(loss_choice("supervised_contrastive", temperature=0.5), classes=2, dimension=2)
+    value, pull = value_and_pull(supervised, vectors, labels, mined)
+    assert value == pytest.approx(math.log(1 + math.exp((impostor - genuine) / 0.5)), abs=1e-5)
+    assert float(pull[3].abs().max()) == 0
+
+
 def test_no_miner_means_none() -> None:
     assert make_miner(recipe.NoMiner(), loss_choice("triplet")) is None
 

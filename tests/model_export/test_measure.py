@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from app.core.bundle import Bundle
+from app.core.bundle import CPU, CUDA, Bundle, seal
 from app.core.modalities.base import Limits, Prepared
 from app.core.scoring import pool, similarity
 from app.runtime.encoder import Encoder
+from app.runtime.session import Device
 from model_export.errors import CommandError
-from model_export.measure import PER_BUCKET, Embeddings, Vectors, embed_all, guard_band, sample_for_band
+from model_export.measure import (
+    PER_BUCKET,
+    Embeddings,
+    Vectors,
+    embed_all,
+    encoders_at_hand,
+    guard_band,
+    sample_for_band,
+)
 from tests.core.modalities.recordings import ecg, masked_graph, series_bundle
 from tests.tiny import make_tiny, open_tiny, tiny_item
 
@@ -86,6 +96,33 @@ def test_guard_band_of_a_steady_encoder_is_its_floor(bundle: Bundle) -> None:
     encoders = [open_tiny(bundle), Encoder(bundle, device="cpu", threads=2)]
     items = [recording(seconds, seed) for seconds in (0.9, 1.8, 3.5, 9.0) for seed in range(3)]
     assert guard_band(encoders, items, "cosine", 1e-5) == pytest.approx(1e-5, abs=5e-6)
+
+
+class OnTwoProviders(Encoder):
+    """An encoder that on CUDA rounds otherwise, as another provider does. No machine of the tests need have one."""
+
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+        super().__init__(bundle, device="cpu", threads=threads)
+        self.device = device
+
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: int = 32) -> Vectors:
+        rows = super().embed_prepared(items, largest=largest)
+        rows[0] += 1e-3 * (self.device == "cuda") * np.arange(rows.shape[1], dtype=np.float32)
+        return rows
+
+
+def test_the_guard_band_spans_the_providers_at_hand_that_the_bundle_vouches_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [recording(2.0, seed) for seed in range(3)]
+    golden = replace(bundle.golden, tolerance={CPU: 1e-5, CUDA: 1e-3})
+    on_both = seal(bundle.manifest.draft(), graph=bundle.graph, golden=golden, assets=bundle.assets)
+    alone = encoders_at_hand(open_tiny(on_both))
+    assert {one.provider for one in alone} >= {CPU}
+    monkeypatch.setattr("model_export.measure.Encoder", OnTwoProviders)
+    for one, wide in ((on_both, True), (bundle, False)):
+        band = guard_band(encoders_at_hand(open_tiny(one)), items, "cosine", 1e-5)
+        assert (band > 1e-4) == wide
 
 
 def test_the_sample_for_the_guard_band_has_items_of_every_bucket() -> None:

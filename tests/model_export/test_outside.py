@@ -66,13 +66,14 @@ def test_each_pair_is_of_its_kind_once(subject: LocalSubject) -> None:
 
 def test_several_references_decide_by_their_highest_or_their_mean_score(subject: LocalSubject) -> None:
     outside = compare_outside(subject, chosen(4), population(), 0)
-    assert set(outside.several) == {"4, highest score", "4, mean score"}
+    assert set(outside.several) == {(4, "max"), (4, "mean")}
     for scores in outside.several.values():
         # five draws of four references: two own items and three imitations are left to compare with them
         assert len(scores.genuine.score) == 5 * SIGNERS * (OWN - 4)
         assert len(scores.impostors["skilled"].score) == 5 * SIGNERS * FORGED
         assert len(scores.impostors["random_dutch"].score) == 5 * SIGNERS * (SIGNERS - 1) * OWN
-    highest, mean = (outside.several[f"4, {which} score"] for which in ("highest", "mean"))
+    highest, mean = outside.several[4, "max"], outside.several[4, "mean"]
+    assert list(outside.by_words()) == ["1", "4, highest score", "4, mean score"]
     for name in highest.impostors:
         assert (highest.impostors[name].score >= mean.impostors[name].score).all()
     assert np.median(mean.genuine.score) < np.median(highest.genuine.score)
@@ -107,6 +108,7 @@ def test_calibrate_reports_the_other_population_in_evidence_and_card(
     monkeypatch.setattr("model_export.calibrate.read_other_population", lambda _: population())
     tiny = write_tiny(tmp_path, calibrated=False, status="demonstration")
     whole = Path("recipes/signatures.toml").read_text("utf-8").replace("draws = 2000", "draws = 1000")
+    whole = whole.replace("references = [3]\n", "")  # those within one unit have two items each
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(whole, "utf-8")
     folder = calibrate_recipe(tiny, recipe, tmp_path)
@@ -138,7 +140,8 @@ def test_a_declared_demonstration_claims_nothing_whatever_its_figures(
     monkeypatch.setattr("model_export.calibrate.read_splits", lambda _: splits)
     tiny = write_tiny(tmp_path, calibrated=False, status="demonstration")
     whole = Path("recipes/signatures.toml").read_text("utf-8")
-    whole = whole[: whole.index("[[external]]")].replace("draws = 2000", 'draws = 1000\ndemonstration = "no sample"')
+    whole = whole[: whole.index("[[external]]")].replace("references = [3]\n", "")
+    whole = whole.replace("draws = 2000", 'draws = 1000\ndemonstration = "no sample"')
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(whole, "utf-8")
     folder = calibrate_recipe(tiny, recipe, tmp_path)

@@ -211,7 +211,7 @@ def test_nested_folders_are_what_the_recipe_calls_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("levels", ['["group"]', '["identity", "identity"]', '["identity", "other"]'])
 def test_levels_that_make_no_sense_are_refused(tmp_path: Path, levels: str) -> None:
-    with pytest.raises(CommandError, match=r"data\.folder.*levels"):
+    with pytest.raises(CommandError, match=r"toml: data(: |\.)levels"):
         folder_recipe(tmp_path, f"levels = {levels}")
 
 

@@ -141,4 +141,4 @@ def test_a_backbone_of_timm_is_trained_as_any_encoder_and_its_graph_is_the_encod
         encoder.train()(pixels).sum().backward()
         assert all(one.grad is not None for one in encoder.parameters())
         with pytest.raises(CommandError, match="timm cannot create 'no_such_net'"):
-            make_encoder(choice.model_copy(update={"model": "no_such_net"}), modality, 0)
+            make_encoder(choice.model_copy(update={"model": "no_such_net"}), modality)

@@ -42,6 +42,12 @@ def test_every_recipe_of_the_project_is_read(path: Path) -> None:
             'name = "arcface"\n\n[miner]\nname = "batch_hard"',
             "miner.name",
         ),
+        (
+            "digits",
+            'name = "supervised_contrastive"\ntemperature = 0.1',
+            'name = "triplet"\n\n[miner]\nname = "single_pairs"',
+            "each item has one",
+        ),
         ("questions", "shares = [0.25, 0.2, 0.07]", "shares = [0.5, 0.6, 0.07]", "shares"),
         ("questions", "shares = [0.25, 0.2, 0.07]", "shares = [0.5, -0.2, 0.07]", "shares"),
         ("questions", "lexical_dimension = 384", "lexical_dimension = 640", "lexical_dimension"),

@@ -20,13 +20,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.core.errors import Internal, InvalidRequest, Overloaded, TooLarge, TwinserveError, UnusableInput
+from app.core.errors import (
+    Internal,
+    InvalidRequest,
+    OperatingPointUnavailable,
+    Overloaded,
+    TooLarge,
+    TwinserveError,
+    UnusableInput,
+)
 from app.core.evidence import Selectors, fit_applicability
 from app.core.evidence.applicability import distances
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import NullObserver
+from app.runtime.batcher import BULK_ABOVE
 from app.runtime.registry import Model, Registry
-from app.service import Comparison, Service
+from app.service import Comparison, Reference, Service
 from app.service.inference import INLINE_BYTES
 from tests.serving import EXECUTOR, Gate, Recorder, b64, load, picture, today
 from tests.tiny import make_tiny, tiny_png
@@ -69,6 +78,53 @@ async def test_equal_items_of_a_request_are_embedded_once(tiny: Registry) -> Non
     assert sum(gate.ran) == recorder.prepared_items == 6
     await service.embed(None, [picture(0)] * 5)
     assert sum(gate.ran) == 7
+
+
+async def test_equal_items_of_a_file_are_embedded_once_and_many_of_them_are_bulk(tiny: Registry) -> None:
+    gate, recorder = Gate(), Recorder()
+    gate.opened.set()
+    [model] = tiny
+    registry = gate.registry(model, cap=64)
+    sizes: list[int] = []
+    reserve = registry.get(None).batcher.reserve
+
+    class Counting:
+        """The batcher, noting how many places are taken at once."""
+
+        def reserve(self, items: int) -> Any:
+            sizes.append(items)
+            return reserve(items)
+
+    batcher: Any = Counting()
+    counted = Registry([replace(registry.get(None), batcher=batcher)], default=None, aliases={})
+    service = Service(lambda: counted, recorder, EXECUTOR, today)
+    file = [Reference(str(identity), [picture(identity), picture(0)]) for identity in range(10)]
+    result = await service.match(None, picture(3), file, "max", Selectors(threshold=0.5))
+    assert len(result.references) == 10
+    assert sum(gate.ran) == recorder.prepared_items == 10  # the probe is one of them
+    assert sizes == [10]
+    assert sizes[0] > BULK_ABOVE
+
+
+async def test_file_of_an_overloaded_model_is_refused_before_anything_is_decoded(tiny: Registry) -> None:
+    gate, recorder = Gate(), Recorder()
+    registry = gate.registry(next(iter(tiny)), queue_items=3)
+    service = Service(lambda: registry, recorder, EXECUTOR, today)
+    first = asyncio.create_task(service.embed(None, [picture(0), picture(1)]))
+    await gate.wait_started()
+    prepared = recorder.prepared_items
+    with pytest.raises(Overloaded):
+        await service.match(None, picture(2), [Reference("a", [picture(3), picture(4)])], "max", NO)
+    assert recorder.prepared_items == prepared
+    gate.opened.set()
+    await first
+
+
+async def test_file_asks_for_what_the_evidence_supports_before_any_item_is_read(tiny: Registry) -> None:
+    service = Service(lambda: tiny, NullObserver(), EXECUTOR, today)
+    with pytest.raises(OperatingPointUnavailable) as caught:
+        await service.match(None, {}, [Reference("a", [{}, {}])], "max", Selectors(max_fmr=0.1))
+    assert caught.value.pointer == "/references/0/items"
 
 
 async def test_small_items_of_one_pair_stay_on_the_loop_and_others_do_not(tiny: Registry) -> None:
@@ -282,6 +338,31 @@ async def test_input_unlike_those_measured_is_refused_though_its_embedding_is_or
     [unseen] = await service.compare(None, [(given, picture(0, 1))], NO, None)
     assert isinstance(unseen, Comparison)
     assert [(notice.code, notice.pointer) for notice in unseen.notices] == [("input_unseen", "/a")]
+
+
+async def test_item_of_a_file_unlike_those_measured_decides_nothing_and_is_named(tiny: Registry) -> None:
+    [model] = tiny
+    calibration = model.bundle.calibration
+    assert calibration is not None
+    assert calibration.applicability is not None
+    items = [picture(identity) for identity in range(3)]
+    vectors = model.encoder.embed([{"bytes": tiny_png(identity, 0)} for identity in range(3)], Limits())
+    far = distances(calibration.applicability, vectors)
+    nearest, middle, farthest = np.argsort(far)
+    between = float(np.sort(far)[1:].mean())
+    narrow = calibration.applicability.model_copy(update={"threshold": between})
+    bundle = replace(model.bundle, calibration=calibration.model_copy(update={"applicability": narrow}))
+    registry = Registry([replace(model, bundle=bundle)], default=None, aliases={})
+    service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
+    file = [Reference("near", [items[middle]]), Reference("far", [items[farthest]])]
+    found = await service.match(None, items[nearest], file, "max", Selectors(threshold=-1.0))
+    by_id = {one.id: one.judgement for one in found.references}
+    assert by_id["near"].verdict == "match"
+    assert by_id["far"].verdict == "undetermined"
+    assert [(r.code, r.side) for r in by_id["far"].reasons] == [("outside_calibration", "reference")]
+    lost = await service.match(None, items[farthest], [Reference("near", [items[middle]])], "max", NO)
+    assert lost.verdict == "undetermined"
+    assert [(reason.code, reason.side) for reason in lost.reasons] == [("outside_calibration", "probe")]
 
 
 async def test_evidence_out_of_date_says_so(tiny: Registry) -> None:

@@ -45,6 +45,11 @@ class Golden:
     tolerance: Mapping[str, float]
     source: Source
 
+    @property
+    def vouched_by(self) -> str:
+        """Who vouches for the preparation, in words: the bundle's own graph cannot show that it is a wrong one."""
+        return "self: preparation unverified" if self.source == "self" else self.source
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:

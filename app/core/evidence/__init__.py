@@ -1,8 +1,8 @@
 """Evidence: what a verdict may claim. Measured error rates, their bounds, and verdicts that name them.
 
-Serving reads a Calibration and calls choose, judge, is_outside and describe_points. The offline half measures:
-estimate, verify or cross_fit (rates, points, ratio), add_external, withdraw_claims,
-fit_applicability. No items are kept and no files are read here.
+Serving reads a Calibration and calls choose, judge, is_outside and describe_points; against a file of references
+choose_each, bound_family and conclude. The offline half measures: estimate, verify or cross_fit (rates, points,
+ratio), add_references, add_external, withdraw_claims, fit_applicability. No items are kept and no files are read here.
 """
 
 from app.core.evidence.applicability import fit_applicability, is_outside
@@ -15,21 +15,32 @@ from app.core.evidence.calibration import (
     UndeterminedRate,
     Verified,
 )
-from app.core.evidence.choosing import Choice, Reason, Selectors, choose
-from app.core.evidence.crossfit import cross_fit
+from app.core.evidence.choosing import Choice, Reason, Selectors, Side, choose
+from app.core.evidence.crossfit import cross_fit, cross_fit_points
 from app.core.evidence.curves import fmr_at, fnmr_at, highest_threshold, lowest_threshold
 from app.core.evidence.describing import describe_points
-from app.core.evidence.estimate import Estimate, disagree, disagreements, estimate, verify
+from app.core.evidence.estimate import (
+    Estimate,
+    disagree,
+    disagreeing_points,
+    disagreements,
+    estimate,
+    verify,
+    verify_points,
+)
 from app.core.evidence.external import add_external, withdraw_claims
+from app.core.evidence.family import Conclusion, bound_family, choose_each, conclude
 from app.core.evidence.judging import Judgement, judge
 from app.core.evidence.measuring import Measured, measure
 from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate
+from app.core.evidence.references import add_references, measured_sizes, reference_points
 from app.core.evidence.samples import GenuineScores, PairScores, Units
 
 __all__ = [
     "Applicability",
     "Calibration",
     "Choice",
+    "Conclusion",
     "Counts",
     "Estimate",
     "GenuineCurve",
@@ -43,14 +54,21 @@ __all__ = [
     "Rate",
     "Reason",
     "Selectors",
+    "Side",
     "UndeterminedRate",
     "Units",
     "Verified",
     "add_external",
+    "add_references",
+    "bound_family",
     "choose",
+    "choose_each",
+    "conclude",
     "cross_fit",
+    "cross_fit_points",
     "describe_points",
     "disagree",
+    "disagreeing_points",
     "disagreements",
     "estimate",
     "fit_applicability",
@@ -61,6 +79,9 @@ __all__ = [
     "judge",
     "lowest_threshold",
     "measure",
+    "measured_sizes",
+    "reference_points",
     "verify",
+    "verify_points",
     "withdraw_claims",
 ]

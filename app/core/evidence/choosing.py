@@ -5,20 +5,24 @@ Refuses what the evidence cannot support, and says what it does support.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from app.core.errors import InvalidRequest, OperatingPointUnavailable
-from app.core.evidence.calibration import Calibration, Ratio
-from app.core.evidence.curves import fmr_at, fnmr_at, highest_threshold, lowest_threshold
-from app.core.evidence.rates import GenuineCurve, ImpostorCurve, Rate, float32, round_rate
+from app.core.evidence.calibration import Calibration, OperatingPoint, Ratio
+from app.core.evidence.curves import highest_threshold, lowest_threshold
+from app.core.evidence.describing import Located, show_choice
+from app.core.evidence.points import points_at
+from app.core.evidence.rates import GenuineCurve, ImpostorCurve, float32, round_rate
+from app.core.evidence.references import measured_sizes
+from app.core.scoring import Aggregation
 
-Source = Literal["default", "named", "max_fmr", "max_fmr_max_fnmr", "caller"]
 Status = Literal["released", "demonstration"]
-_Located = tuple[Source, str | None, float, float | None]  # source, name, threshold, threshold_low
+Side = Literal["a", "b", "probe", "reference"]
 
 FP32_GUARD_BAND = 1e-5
 
@@ -36,10 +40,12 @@ class Selectors:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a verdict is undetermined, or what its rates do not cover. `side` is set where one item is at fault."""
+    """Why a verdict is undetermined, or what its rates do not cover. `side` is set where one item is at fault: `a` or
+    `b` of a pair, `probe` or `reference` where a probe is compared with references.
+    """
 
     code: str
-    side: Literal["a", "b"] | None
+    side: Side | None
     detail: str
 
 
@@ -74,38 +80,77 @@ FNMR_UNKNOWN = Reason("fnmr_unknown", None, "No genuine pairs were measured, so 
 
 
 def choose(
-    calibration: Calibration | None, status: Status, selectors: Selectors, *, guard_band_floor: float = FP32_GUARD_BAND
+    calibration: Calibration | None,
+    status: Status,
+    selectors: Selectors,
+    *,
+    guard_band_floor: float = FP32_GUARD_BAND,
+    k: int = 1,
+    aggregation: Aggregation = "single",
+    references: int = 1,
 ) -> Choice:
     """The operating point that a request is judged at.
 
     `status` is the manifest's. The guard band is the calibration's; `guard_band_floor` stands in where there is none
-    (1e-5 for fp32, 1e-3 for fp16 and int8). Raises InvalidRequest for selectors that exclude each other or are out of
-    range, OperatingPointUnavailable for what the evidence does not support, saying what it does.
+    (1e-5 for fp32, 1e-3 for fp16 and int8). It holds for k items too, since neither the highest nor the mean of k
+    scores moves more than one of them. `references`: a probe is compared with so many identities, of k items each, and
+    `max_fmr` is for all together.
+
+    Raises InvalidRequest for selectors that exclude each other or are out of range, OperatingPointUnavailable for what
+    the evidence does not support, saying what it does; without a pointer where that is so for this k only.
     """
     _check(selectors)
-    measured = calibration is not None and status == "released" and calibration.supported
-    standing: tuple[Reason, ...] = ()
-    if not measured:
-        standing = (UNCALIBRATED if calibration is None else INSUFFICIENT,)
     impostor = _impostor(calibration, selectors.impostor)
-    asked = "operating_point" if selectors.operating_point is not None else "max_fmr"
-    if not measured and (selectors.operating_point is not None or selectors.max_fmr is not None):
+    lacking = _lacking(calibration, status)
+    asked = next((name for name in ("operating_point", "max_fmr") if getattr(selectors, name) is not None), None)
+    if lacking is not None and asked is not None:
         why = "has no measured error rates" if calibration is None else "has too little evidence for an operating point"
         raise OperatingPointUnavailable(f"this model {why}; give a threshold instead of {asked}", pointer=f"/{asked}")
     if calibration is None or impostor is None:
-        return _without_evidence(selectors.threshold, guard_band_floor, standing)
-
-    fmr, fnmr = calibration.fmr_curve(impostor), calibration.fnmr_curve()
-    assert fmr is not None  # Calibration holds one for each impostor type
+        return _without_evidence(selectors.threshold, guard_band_floor, UNCALIBRATED)
+    lacking = lacking or _lacking_for(calibration, impostor, k, aggregation)
+    if lacking is not None and asked is not None:
+        raise OperatingPointUnavailable(f"{lacking.detail} Or give a threshold instead of {asked}.")
+    fmr, fnmr = calibration.fmr_curve(impostor, k, aggregation), calibration.fnmr_curve(k, aggregation)
+    if fmr is None:
+        return _without_evidence(selectors.threshold, calibration.guard_band, lacking or INSUFFICIENT)
+    standing: tuple[Reason, ...] = () if lacking is None else (lacking,)
     if fnmr is None:
         standing += (FNMR_UNKNOWN,)
-    located = _locate(calibration, selectors, fmr, fnmr, measured=measured)
+    points, default = points_at(calibration, impostor, k, aggregation)
+    located = _locate(
+        selectors, fmr, fnmr, points=points if lacking is None else None, default=default, many=references
+    )
     shown, t_match, t_no = None, None, None
     if located is not None:
         _, _, high, low = located
         t_match, t_no = np.float32(high), None if low is None else np.float32(low)
-        shown = _shown(calibration, located, fmr, fnmr)
-    return Choice(calibration, t_match, t_no, calibration.guard_band, fmr, calibration.ratio(impostor), shown, standing)
+        shown = show_choice(calibration, located, fmr, fnmr)
+    ratio = calibration.ratio(impostor, k, aggregation)
+    return Choice(calibration, t_match, t_no, calibration.guard_band, fmr, ratio, shown, standing)
+
+
+def _lacking(calibration: Calibration | None, status: Status) -> Reason | None:
+    """Why a model can claim nothing, or None."""
+    if calibration is None:
+        return UNCALIBRATED
+    return None if status == "released" and calibration.supported else INSUFFICIENT
+
+
+def _lacking_for(calibration: Calibration, impostor: str, k: int, aggregation: Aggregation) -> Reason | None:
+    """Why nothing can be claimed for k items of an identity, or None, as always for one."""
+    if k == 1:
+        return None
+    if calibration.fmr_curve(impostor, k, aggregation) is None:
+        have = ", ".join(map(str, measured_sizes(calibration, impostor, aggregation)))
+        detail = (
+            f"No error rate was measured for {k} items of a reference, aggregation {aggregation}; send {have} each."
+        )
+        return Reason("uncalibrated", None, detail)
+    if points_at(calibration, impostor, k, aggregation)[1] is None:
+        detail = f"Too few identities with {k} items were measured to claim a false match rate of 1 in 10."
+        return Reason("insufficient_evidence", None, detail)
+    return None
 
 
 def _check(selectors: Selectors) -> None:
@@ -144,45 +189,57 @@ def _impostor(calibration: Calibration | None, asked: str | None) -> str | None:
 
 
 def _locate(
-    calibration: Calibration,
     selectors: Selectors,
     fmr: ImpostorCurve,
     fnmr: GenuineCurve | None,
     *,
-    measured: bool,
-) -> _Located | None:
-    """Where to judge, or None where there is nothing to judge at."""
+    points: Sequence[OperatingPoint] | None,
+    default: str | None,
+    many: int,
+) -> Located | None:
+    """Where to judge, or None where there is nothing to judge at, as without points; `default` is the name of one."""
     impostor = fmr.impostor
     if selectors.threshold is not None:
         return "caller", None, float32(selectors.threshold), None
     if selectors.max_fmr is not None:
-        t_match = _match_threshold(fmr, selectors.max_fmr)
+        t_match = _match_threshold(fmr, selectors.max_fmr, many)
         if selectors.max_fnmr is None:
             return "max_fmr", None, t_match, None
         t_no = _no_match_threshold(fnmr, selectors.max_fnmr)
         return "max_fmr_max_fnmr", None, t_match, t_no if t_no < t_match else None
-    if not measured:
+    if points is None:
         return None
-    points = {p.name: p for p in calibration.operating_points if p.impostor == impostor}
+    by_name = {point.name: point for point in points}
     name = selectors.operating_point
-    if name is not None and name not in points:
-        have = ", ".join(points) or "none"
+    if name is not None and name not in by_name:
+        have = ", ".join(by_name) or "none"
         detail = f"no such operating point for impostor {impostor}; it has {have}"
         raise OperatingPointUnavailable(detail, pointer="/operating_point")
-    chosen = calibration.defaults.get(impostor) if name is None else name
+    chosen = default if name is None else name
     if chosen is None:
         detail = f"impostor {impostor} supports no default operating point; give a threshold, or another impostor"
         raise OperatingPointUnavailable(detail, pointer="/impostor")
-    return "default" if name is None else "named", chosen, points[chosen].threshold, None
+    return "default" if name is None else "named", chosen, by_name[chosen].threshold, None
 
 
-def _match_threshold(curve: ImpostorCurve, max_fmr: float) -> float:
-    threshold = lowest_threshold(curve, max_fmr)
+def _match_threshold(curve: ImpostorCurve, max_fmr: float, many: int) -> float:
+    threshold = lowest_threshold(curve, share_max_fmr(max_fmr, many))
     if threshold is None:
-        lowest = f"{curve.high[-1]:.6g} for impostor {curve.impostor}"
-        detail = f"the evidence supports no max_fmr below {lowest}; raise max_fmr"
+        lowest, whom, what = curve.high[-1], f"impostor {curve.impostor}", "raise max_fmr"
+        if many > 1:
+            lowest, whom = round_rate(lowest * many, "up"), f"{whom} and {many} references"
+            what = "send fewer references" if lowest > 1.0 else "raise max_fmr or send fewer references"
+        detail = f"the evidence supports no max_fmr below {lowest:.6g} for {whom}; {what}"
         raise OperatingPointUnavailable(detail, pointer="/max_fmr")
     return threshold
+
+
+def share_max_fmr(max_fmr: float, references: int) -> float:
+    """What each of so many comparisons is held to, so that together they are held to max_fmr: Boole's inequality.
+
+    One step up where a division may have rounded down: a third of 0.3 is 0.1.
+    """
+    return max_fmr if references == 1 else math.nextafter(max_fmr / references, 1.0)
 
 
 def _no_match_threshold(curve: GenuineCurve | None, max_fnmr: float) -> float:
@@ -195,50 +252,11 @@ def _no_match_threshold(curve: GenuineCurve | None, max_fnmr: float) -> float:
     return threshold
 
 
-def _without_evidence(threshold: float | None, guard_band: float, reasons: tuple[Reason, ...]) -> Choice:
+def _without_evidence(threshold: float | None, guard_band: float, lacking: Reason) -> Choice:
+    reasons = (lacking,)
     if threshold is None:
         return Choice(None, None, None, guard_band, None, None, None, reasons)
     cast = np.float32(threshold)
     unknown = dict.fromkeys(("impostor", "fmr", "fnmr", "fmr_by_impostor", "review_rate", "calibration"))
     shown = {"name": None, "source": "caller", "threshold": cast, "threshold_low": None, **unknown}
     return Choice(None, cast, None, guard_band, None, None, shown, reasons)
-
-
-def _shown(
-    calibration: Calibration, located: _Located, fmr: ImpostorCurve, fnmr: GenuineCurve | None
-) -> dict[str, Any]:
-    """The `operating_point` of the response. With two thresholds FNMR is that of `no_match`, so at the lower one."""
-    source, name, threshold, threshold_low = located
-    lower = threshold if threshold_low is None else threshold_low
-    by_impostor = {}
-    for one in calibration.impostors:
-        curve = calibration.fmr_curve(one.type)
-        assert curve is not None  # Calibration holds one for each impostor type
-        by_impostor[one.type] = {**_rate(fmr_at(curve, threshold)), "external": one.external}
-    review = None
-    if source == "max_fmr_max_fnmr" and fnmr is not None:
-        review = {
-            "genuine": round_rate(fnmr_at(fnmr, threshold).value - fnmr_at(fnmr, lower).value, "nearest"),
-            "impostor": round_rate(fmr_at(fmr, lower).value - fmr_at(fmr, threshold).value, "nearest"),
-        }
-    return {
-        "name": name,
-        "source": source,
-        "threshold": np.float32(threshold),
-        "threshold_low": None if threshold_low is None else np.float32(threshold_low),
-        "impostor": {"type": fmr.impostor, "description": calibration.impostor(fmr.impostor).description},
-        "fmr": _rate(fmr_at(fmr, threshold)),
-        "fnmr": None if fnmr is None else _rate(fnmr_at(fnmr, lower)),
-        "fmr_by_impostor": by_impostor,
-        "review_rate": review,
-        "calibration": {
-            "id": calibration.id,
-            "population": calibration.population,
-            "identities": calibration.counts.units,
-            "source": calibration.source,
-        },
-    }
-
-
-def _rate(rate: Rate) -> dict[str, float]:
-    return {"value": rate.value, "low": rate.low, "high": rate.high}

@@ -25,7 +25,7 @@ choice and assessment of statistical predictions"; Chernozhukov et al. 2018 for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 
@@ -59,18 +59,45 @@ def cross_fit(
     units, genuine, impostors: those that the calibration was estimated from; `folds` is at most the number of units (or
     groups). Raises ValueError where the units outside two folds leave no pairs of a kind to fit on.
     """
+    points = cross_fit_points(
+        calibration.operating_points,
+        knots_of(calibration),
+        units,
+        genuine,
+        impostors,
+        population=population,
+        folds=folds,
+        seed=seed,
+        draws=draws,
+    )
+    return calibration.model_copy(update={"operating_points": points})
+
+
+def cross_fit_points(
+    points: Sequence[OperatingPoint],
+    knots: Float32,
+    units: Units,
+    genuine: GenuineScores,
+    impostors: Mapping[str, PairScores],
+    *,
+    population: str,
+    folds: int,
+    seed: int,
+    draws: int = 1000,
+) -> tuple[OperatingPoint, ...]:
+    """The same of operating points alone, whatever number of references the scores are of; `knots` of their curves."""
     fold = deal(units, folds, seed)
-    refits = {name: Refit.of(genuine, scores, fold, calibration) for name, scores in impostors.items()}
-    points = []
-    for point in calibration.operating_points:
+    refits = {name: Refit.of(genuine, scores, fold, knots) for name, scores in impostors.items()}
+    checked = []
+    for point in points:
         scores = impostors.get(point.impostor)
         if scores is None:
-            points.append(point)
+            checked.append(point)
             continue
         fitted = refits[point.impostor].thresholds(point)
         own, others = _less(genuine, scores, fitted, fold)
-        knots = np.append(choose_knots(own, {point.impostor: others}, _MAX_KNOTS), np.float32(0.0))
-        measured = measure(units, own, {point.impostor: others}, np.unique(knots), draws=draws, seed=seed)
+        judged = np.append(choose_knots(own, {point.impostor: others}, _MAX_KNOTS), np.float32(0.0))
+        measured = measure(units, own, {point.impostor: others}, np.unique(judged), draws=draws, seed=seed)
         assert measured.fnmr is not None  # genuine scores are given
         verified = Verified(
             method="cross_fitted",
@@ -81,8 +108,13 @@ def cross_fit(
             unit_pairs=measured.impostors[point.impostor][0].rows,
             genuine_units=measured.fnmr.units,
         )
-        points.append(point.model_copy(update={"verified": verified}))
-    return calibration.model_copy(update={"operating_points": tuple(points)})
+        checked.append(point.model_copy(update={"verified": verified}))
+    return tuple(checked)
+
+
+def knots_of(calibration: Calibration) -> Float32:
+    """The thresholds that the curves for one reference share."""
+    return np.array(calibration.impostor_curves[0].thresholds, dtype=np.float32)
 
 
 def deal(units: Units, folds: int, seed: int) -> Integers:
@@ -116,9 +148,8 @@ class Refit:
     folds: Integers
 
     @classmethod
-    def of(cls, genuine: GenuineScores, scores: PairScores, fold: Integers, calibration: Calibration) -> Refit:
-        """Sort the scores of a pool into the knots of its calibration; `fold` (units,) as `deal` gives it."""
-        knots = np.array(calibration.impostor_curves[0].thresholds, dtype=np.float32)
+    def of(cls, genuine: GenuineScores, scores: PairScores, fold: Integers, knots: Float32) -> Refit:
+        """Sort the scores of a pool between the knots of its curves; `fold` (units,) as `deal` gives it."""
         count, width = int(fold.max()) + 1, len(knots) + 1
         ends = np.stack([fold[scores.unit_a], fold[scores.unit_b]])
         place = (ends.min(axis=0) * count + ends.max(axis=0)) * width + _bins(knots, scores)

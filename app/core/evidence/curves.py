@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
+import numpy as np
+
 from app.core.evidence.rates import Curve, GenuineCurve, ImpostorCurve, Rate
 
 
@@ -38,8 +40,8 @@ def highest_threshold(curve: GenuineCurve, max_fnmr: float) -> float | None:
 
 def equal_error_threshold(fmr: ImpostorCurve, fnmr: GenuineCurve) -> float:
     """The knot of the FMR curve at which the measured FMR and FNMR differ least; the lowest of equals."""
-    gaps = [abs(value - fnmr_at(fnmr, t).value) for t, value in zip(fmr.thresholds, fmr.value, strict=True)]
-    return fmr.thresholds[gaps.index(min(gaps))]
+    missed = np.array([*fnmr.value, 1.0])[np.searchsorted(fnmr.thresholds, fmr.thresholds)]  # as fnmr_at reads it
+    return fmr.thresholds[int(np.argmin(np.abs(np.array(fmr.value) - missed)))]
 
 
 def _rate(curve: Curve, index: int) -> Rate:

@@ -120,15 +120,40 @@ def verify(
 
     The scores must be of units that had no part in choosing the thresholds; bounds are found as in `estimate`.
     """
-    thresholds = np.array([p.threshold for p in calibration.operating_points], dtype=np.float32)
+    points = verify_points(
+        calibration.operating_points,
+        units,
+        genuine,
+        impostors,
+        population=population,
+        method=method,
+        draws=draws,
+        seed=seed,
+    )
+    return calibration.model_copy(update={"operating_points": points})
+
+
+def verify_points(
+    points: Sequence[OperatingPoint],
+    units: Units,
+    genuine: GenuineScores,
+    impostors: Mapping[str, PairScores],
+    *,
+    population: str,
+    seed: int,
+    method: Literal["held_out", "cross_fitted"] = "held_out",
+    draws: int = 1000,
+) -> tuple[OperatingPoint, ...]:
+    """The same of operating points alone, whatever number of references the scores are of."""
+    thresholds = np.array([p.threshold for p in points], dtype=np.float32)
     knots = np.unique(np.concatenate([choose_knots(genuine, impostors, 400), thresholds]))
     measured = measure(units, genuine, impostors, knots, draws=draws, seed=seed)
     assert measured.fnmr is not None  # genuine scores are given
-    points = []
-    for point in calibration.operating_points:
+    checked = []
+    for point in points:
         curve = measured.fmr.get(point.impostor)
         if curve is None:
-            points.append(point)
+            checked.append(point)
             continue
         verified = Verified(
             method=method,
@@ -139,8 +164,8 @@ def verify(
             unit_pairs=measured.impostors[point.impostor][0].rows,
             genuine_units=measured.fnmr.units,
         )
-        points.append(point.model_copy(update={"verified": verified}))
-    return calibration.model_copy(update={"operating_points": tuple(points)})
+        checked.append(point.model_copy(update={"verified": verified}))
+    return tuple(checked)
 
 
 def disagree(calibrated: Rate, verified: Rate) -> bool:
@@ -150,8 +175,13 @@ def disagree(calibrated: Rate, verified: Rate) -> bool:
 
 def disagreements(calibration: Calibration) -> tuple[str, ...]:
     """One line for each rate whose calibration and verification differ; a bundle with any is not published."""
+    return disagreeing_points(calibration.operating_points)
+
+
+def disagreeing_points(points: Sequence[OperatingPoint]) -> tuple[str, ...]:
+    """The same of operating points alone."""
     lines = []
-    for point in calibration.operating_points:
+    for point in points:
         if point.verified is None:
             continue
         for what, calibrated, verified in (

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from app.core.evidence.calibration import Ratio
-from app.core.evidence.choosing import Choice, Reason
+from app.core.evidence.choosing import Choice, Reason, Side
 from app.core.evidence.curves import fmr_at
 from app.core.scoring import Verdict, decide, log_likelihood_ratio, posterior
 
 OUTSIDE_DETAIL = "This item is unlike those that were measured, so no error rate applies; check its kind."
-IDENTICAL = Reason("identical_items", None, "Both items are the same bytes, a case that the rates do not cover.")
+IDENTICAL = Reason("identical_items", None, "Two of the items are the same bytes, a case that the rates do not cover.")
 BETWEEN = Reason("between_thresholds", None, "The score lies where neither max_fmr nor max_fnmr allows a verdict.")
 
 
@@ -33,14 +33,14 @@ class Judgement:
 
 
 def judge(
-    choice: Choice, score: np.float32, *, prior: float | None, outside: Sequence[str], identical: bool, today: date
+    choice: Choice, score: np.float32, *, prior: float | None, outside: Sequence[Side], identical: bool, today: date
 ) -> Judgement:
     """The verdict of one score at a choice.
 
-    outside: the sides (`a`, `b`) whose embeddings is_outside refused; identical: whether both items are the same bytes;
+    outside: the sides whose embeddings is_outside refused; identical: whether two of the items are the same bytes;
     prior: the caller's probability of a match, 0..1, checked at the edge. All reasons that apply are reported.
     """
-    reasons = [Reason("outside_calibration", side, OUTSIDE_DETAIL) for side in ("a", "b") if side in outside]
+    reasons = [Reason("outside_calibration", side, OUTSIDE_DETAIL) for side in outside]
     verdict: Verdict = "undetermined"
     if choice.threshold is not None:
         verdict, code = decide(score, choice.threshold, choice.threshold_low, choice.guard_band)

@@ -11,7 +11,7 @@ from app.core.evidence.bounds import bound_fmr, bound_fnmr
 from app.core.evidence.rates import GenuineCurve, ImpostorCurve
 from app.core.evidence.resampling import Resampled, draw_weights, resample
 from app.core.evidence.samples import GenuineScores, PairScores, Units
-from app.core.scoring import Float32
+from app.core.scoring import Aggregation, Float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,10 @@ def measure(
     *,
     draws: int,
     seed: int,
+    k: int = 1,
+    aggregation: Aggregation = "single",
 ) -> Measured:
-    """Curves at ascending knots, for k = 1, aggregation single. Raises ValueError for units out of range."""
+    """Curves at ascending knots, of scores against k items each. Raises ValueError for units out of range."""
     if not impostors:
         raise ValueError("evidence needs at least one impostor type")
     weights = draw_weights(units, draws, seed)
@@ -47,19 +49,18 @@ def measure(
         _check_units(units, genuine.unit)
         binned = bin_scores(genuine, knots)
         mine = binned, resample(binned, weights)
+    key = {"k": k, "aggregation": aggregation}
     return Measured(
         genuine=mine,
         impostors=samples,
-        fnmr=None if mine is None else GenuineCurve(units=mine[0].rows, **_columns(mine[1], fmr=False)),
-        fmr={name: ImpostorCurve(impostor=name, **_columns(one[1], fmr=True)) for name, one in samples.items()},
+        fnmr=None if mine is None else GenuineCurve(units=mine[0].rows, **key, **_columns(mine[1], fmr=False)),
+        fmr={name: ImpostorCurve(impostor=name, **key, **_columns(one[1], fmr=True)) for name, one in samples.items()},
     )
 
 
 def _columns(sample: Resampled, *, fmr: bool) -> dict[str, Any]:
     bounded = bound_fmr(sample) if fmr else bound_fnmr(sample)
     return {
-        "k": 1,
-        "aggregation": "single",
         "thresholds": tuple(sample.knots.tolist()),
         "value": tuple(bounded.value.tolist()),
         "low": tuple(bounded.low.tolist()),

@@ -1,4 +1,8 @@
-"""Which thresholds a calibration names, and which of them is the default. Reads curves; estimates nothing."""
+"""Which thresholds a calibration names, and which of them is the default. Reads curves; estimates nothing.
+
+Points for one reference are stored, with what verified them. Those for k references follow from their curves by the
+same rules, so that no number of them needs a place of its own in calibration.json.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from app.core.evidence.calibration import OperatingPoint
+from app.core.evidence.calibration import Calibration, OperatingPoint
 from app.core.evidence.curves import equal_error_threshold, fmr_at, fnmr_at, lowest_threshold
 from app.core.evidence.rates import GenuineCurve, ImpostorCurve
+from app.core.scoring import Aggregation
 
 DEFAULT_NAMES = ("fmr_1e-3", "fmr_1e-2", "fmr_1e-1")
 MAX_DEFAULT_FNMR = 0.2
@@ -25,6 +30,18 @@ def name_points(fmr: ImpostorCurve, fnmr: GenuineCurve | None) -> tuple[Operatin
     if fnmr is not None:
         points.append(_point("eer", equal_error_threshold(fmr, fnmr), fmr, fnmr))
     return tuple(points)
+
+
+def points_at(
+    calibration: Calibration, impostor: str, k: int, aggregation: Aggregation
+) -> tuple[tuple[OperatingPoint, ...], str | None]:
+    """The points of one impostor type for k references, and the name of the default one; none where k is unmeasured."""
+    if k == 1:
+        stored = tuple(point for point in calibration.operating_points if point.impostor == impostor)
+        return stored, calibration.defaults.get(impostor)
+    fmr = calibration.fmr_curve(impostor, k, aggregation)
+    points = () if fmr is None else name_points(fmr, calibration.fnmr_curve(k, aggregation))
+    return points, default_name(points)
 
 
 def default_name(points: Iterable[OperatingPoint]) -> str | None:

@@ -71,6 +71,18 @@ class GenuineScores:
             raise ValueError("other must have one entry for each score")
         _check_scores(self.score)
 
+    @classmethod
+    def between(cls, score: Float32, unit_a: Integers, unit_b: Integers) -> GenuineScores:
+        """Scores (m,) of pairs of the units `unit_a` and `unit_b` (m,), each held once, or twice where these differ."""
+        crossing = unit_a != unit_b
+        if not crossing.any():
+            return cls(score, unit_a)
+        return cls(
+            np.concatenate([score, score[crossing]]),
+            np.concatenate([unit_a, unit_b[crossing]]),
+            np.concatenate([unit_b, unit_a[crossing]]),
+        )
+
     @property
     def pairs(self) -> int:
         """The number of item pairs, each once."""

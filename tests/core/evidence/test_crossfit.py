@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.core.evidence import Calibration, GenuineScores, PairScores, Units, cross_fit, disagreements, estimate
-from app.core.evidence.crossfit import Refit, deal
+from app.core.evidence.crossfit import Refit, deal, knots_of
 from tests.core.evidence import synthetic
 from tests.core.evidence.synthetic import Kind
 from tests.core.evidence.test_coverage import most_misses
@@ -71,7 +71,7 @@ def test_no_threshold_depends_on_the_units_that_are_judged_at_it() -> None:
     missed = replace(genuine, score=np.where(touched(genuine.unit), -9, genuine.score).astype(np.float32))
     for point in calibration.operating_points:
         honest, changed = (
-            Refit.of(own, others, fold, calibration).thresholds(point)
+            Refit.of(own, others, fold, knots_of(calibration)).thresholds(point)
             for own, others in ((genuine, scores), (missed, spoilt))
         )
         assert changed[f, g] == honest[f, g]
@@ -92,7 +92,8 @@ def test_a_genuine_pair_of_two_units_is_judged_without_either() -> None:
     calibration = thirty()[0]
     eer = next(point for point in calibration.operating_points if point.name == "eer")
     with_it, without = (
-        Refit.of(own, impostors["random"], fold, calibration) for own in (crossing, replace(genuine, other=None))
+        Refit.of(own, impostors["random"], fold, knots_of(calibration))
+        for own in (crossing, replace(genuine, other=None))
     )
     left_out = np.asarray(with_it.thresholds(eer) == without.thresholds(eer))
     assert left_out[fold[3]].all()
@@ -106,7 +107,7 @@ def test_verdicts_are_those_of_the_fitted_thresholds() -> None:
     after = verified(calibration, (units, genuine, impostors), folds=12)
     fold = deal(units, 12, 1)
     for point in after.operating_points:
-        fitted = Refit.of(genuine, scores, fold, calibration).thresholds(point)
+        fitted = Refit.of(genuine, scores, fold, knots_of(calibration)).thresholds(point)
         matched = scores.score >= fitted[fold[scores.unit_a], fold[scores.unit_b]]
         missed = genuine.score < np.diag(fitted)[fold[genuine.unit]]
         assert point.verified is not None

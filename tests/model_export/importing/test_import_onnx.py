@@ -158,7 +158,7 @@ async def test_imported_bundle_serves_without_verdicts(tmp_path: Path) -> None:
     assert [one["code"] for one in body["reasons"]] == ["uncalibrated"]
     assert -1 <= body["score"] <= 1
     assert body["operating_point"] is None
-    assert "self" in str(described)
+    assert described["golden_source"] == "self: preparation unverified"
 
 
 def test_half_precision_is_declared_and_agrees_to_its_digits(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from app.core.modalities.base import Limits
 from app.runtime.encoder import Encoder
 from model_export import graphs
 from model_export.__main__ import main
-from model_export.importing import sentence_encoders
+from model_export.importing import sentence_directories, sentence_encoders
 from tests.model_export.importing.tiny_sentences import DIMENSION, MAX_TOKENS, write_sentence_encoder
 from tests.serving import client_of, load, make_app
 
@@ -221,7 +221,7 @@ def test_name_that_the_hub_does_not_give_is_refused(
     def offline(*_: object, **__: object) -> str:
         raise OSError("no network here\nand a second line")
 
-    monkeypatch.setattr(sentence_encoders, "snapshot_download", offline)
+    monkeypatch.setattr(sentence_directories, "snapshot_download", offline)
     said = refused("somebody/some-model", tmp_path / "models", capsys)
     assert "somebody/some-model: no such directory" in said
     assert "no network here" in said
