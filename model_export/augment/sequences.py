@@ -17,13 +17,11 @@ def augment(batch: Batch, choice: recipe.SequenceAugmentation) -> Batch:
     """Distort {name: float32 (batch, steps, channels), "mask": float32 (batch, steps)}; steps may grow."""
     (name,) = set(batch) - {"mask"}
     values, mask = batch[name], batch["mask"]
-    if choice.each == "item":
-        values, mask = _apart(values, mask, choice)
-    elif choice.stretch:
+    if choice.stretch:
         size = max(2, round(values.shape[1] * (1 + _draw(()).item() * choice.stretch)))
         values = functional.interpolate(values.transpose(1, 2), size=size, mode="linear").transpose(1, 2)
         mask = functional.interpolate(mask.unsqueeze(1), size=size, mode="nearest").squeeze(1)
-    if choice.warp and choice.each == "batch":
+    if choice.warp:
         values = _warp(values, 1 + _draw(()).item() * choice.warp)
     count = len(values)
     if choice.gain:
@@ -34,36 +32,6 @@ def augment(batch: Batch, choice: recipe.SequenceAugmentation) -> Batch:
     shown = _shown(count, values.shape[1], choice.hide_steps).unsqueeze(2)
     shown = shown * _shown(count, values.shape[2], choice.hide_bands).unsqueeze(1)
     return {name: values * shown * mask.unsqueeze(-1), "mask": mask}
-
-
-def _apart(
-    values: torch.Tensor, mask: torch.Tensor, choice: recipe.SequenceAugmentation
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Another pace and another voice for each item."""
-    count, steps, bands = values.shape
-    if choice.stretch:
-        pace = 1 + _draw((count, 1)) * choice.stretch
-        size = int(steps * float(pace.max())) + 1
-        place = (torch.arange(size) + 0.5) / pace - 0.5
-        inside = place <= steps - 0.5
-        values = _between(values, place.clamp(0, steps - 1))
-        near = place.clamp(0, steps - 1).round().long()
-        mask = mask.gather(1, near) * inside
-    if choice.warp:
-        factor = 1 + _draw((count, 1)) * choice.warp
-        place = (torch.arange(bands) * factor).clamp_max(bands - 1)
-        values = _between(values.transpose(1, 2), place).transpose(1, 2)
-    return values, mask
-
-
-def _between(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """Read rows (batch, n, width) at `place` (batch, m), linearly between."""
-    below = place.floor().long()
-    above = (below + 1).clamp_max(rows.shape[1] - 1)
-    share = (place - below).unsqueeze(-1)
-    width = rows.shape[2]
-    take = lambda at: rows.gather(1, at.unsqueeze(-1).expand(-1, -1, width))
-    return take(below) * (1 - share) + take(above) * share
 
 
 def _draw(shape: tuple[int, ...]) -> torch.Tensor:

@@ -76,7 +76,6 @@ class SequenceAugmentation(Section):
     """Random distortion of measured steps; see model_export/augment/sequences.py."""
 
     kind: Literal["sequence"]
-    each: Literal["batch", "item"] = "batch"
     stretch: float = Field(default=0, ge=0, lt=1, description="time runs uniformly in 1 +- as fast, a draw a batch")
     warp: float = Field(default=0, ge=0, lt=1, description="bands move uniformly in 1 +-, a draw a batch; audio only")
     gain: float = Field(default=0, ge=0, description="natural logarithm of the factor, or what is added to logarithms")
