@@ -19,15 +19,13 @@ from torch import nn
 from app.core.modalities.base import Window
 from model_export.encoders import TwinEncoder, l2_normalize
 from model_export.encoders.fronts import Front, TokenFront
-from model_export.encoders.spelling import Spelling
 
 
 class BagEncoder(TwinEncoder):
     """What the front takes -> float32 (batch, dimension).
 
     `lexical_share` is the share of the cosine that the lexical part decides, `lexical_dimension` its length within
-    `dimension`; both 0 for none, and for other items than text. With a spelling, tokens that are spelled alike begin
-    alike, and the lexical part weighs runs of letters in place of tokens.
+    `dimension`; both 0 for none, and for other items than text.
     """
 
     lexical: torch.Tensor
@@ -41,7 +39,6 @@ class BagEncoder(TwinEncoder):
         dimension: int,
         lexical_share: float = 0.0,
         lexical_dimension: int = 0,
-        spelling: Spelling | None = None,
     ) -> None:
         super().__init__()
         self.inputs = front.inputs
@@ -57,20 +54,12 @@ class BagEncoder(TwinEncoder):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.share = lexical_share
-        self.spelling = spelling
-        rows = 0
-        if isinstance(front, TokenFront):
-            rows = front.table.num_embeddings
-            if spelling is not None:
-                front.table.weight.data = nn.functional.normalize(spelling.draw(front.width))
+        rows = front.table.num_embeddings if isinstance(front, TokenFront) else 0
         self.register_buffer("lexical", torch.randn(rows, lexical_dimension) / math.sqrt(max(1, lexical_dimension)))
 
     def count(self, windows: Sequence[Window]) -> None:
         """Weigh each token by ln((1 + n) / (1 + windows that hold it)) + 1, n being the number of windows."""
-        if self.share and self.spelling is not None:
-            width = self.lexical.shape[1]
-            self.lexical.copy_(self.spelling.draw(width, self.spelling.rarity(windows, self.inputs[0])))
-        elif self.share:
+        if self.share:
             held = np.zeros(len(self.lexical))
             for window in windows:
                 held[np.unique(window[self.inputs[0]])] += 1

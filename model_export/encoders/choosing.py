@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.modalities.base import Modality, Window
@@ -17,16 +16,15 @@ from model_export.encoders.fronts import Front, StepFront, TokenFront
 from model_export.encoders.recurrent import RecurrentEncoder
 from model_export.encoders.residual import ResidualEncoder
 from model_export.encoders.spectral import SpectralEncoder
-from model_export.encoders.spelling import Spelling
 from model_export.encoders.timm_backbone import TimmEncoder
 from model_export.encoders.transformer import TransformerEncoder
 from model_export.errors import CommandError, needing
 
 
 def make_encoder(
-    choice: recipe.EncoderChoice, modality: Modality, tokens: Sequence[str] = (), directory: Path | None = None
+    choice: recipe.EncoderChoice, modality: Modality, vocabulary: int, directory: Path | None = None
 ) -> TwinEncoder:
-    """The untrained encoder; `tokens` are those of a text modality, each at its number.
+    """The untrained encoder; `vocabulary` counts the tokens of a text modality, 0 for others.
 
     One of sentence-transformers comes with the weights of its `directory`, which must be given.
     Raises CommandError where the encoder cannot take what the modality makes.
@@ -40,7 +38,7 @@ def make_encoder(
 
         encoder = make_sentence_encoder(directory, choice)
     elif isinstance(choice, recipe.SequenceEncoderChoice):
-        encoder = _make_sequence_encoder(choice, window, _front(choice, window, len(tokens)), tokens)
+        encoder = _make_sequence_encoder(choice, window, _front(choice, window, vocabulary))
     else:
         encoder = _make_picture_encoder(choice, window)
     encoder.normalise = choice.normalise
@@ -79,9 +77,7 @@ def _make_picture_encoder(choice: recipe.PictureChoice, window: Window) -> TwinE
             return TimmEncoder(model=model, size=size, channels=channels, dropout=dropout, dimension=dimension)
 
 
-def _make_sequence_encoder(
-    choice: recipe.SequenceEncoderChoice, window: Window, front: Front, tokens: Sequence[str]
-) -> TwinEncoder:
+def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window, front: Front) -> TwinEncoder:
     dropout, dimension = choice.dropout, choice.dimension
     match choice:
         case recipe.Convolutional1dChoice(filters=filters, blocks=blocks, kernel=kernel):
@@ -107,8 +103,8 @@ def _make_sequence_encoder(
                 dimension=dimension,
             )
         case recipe.BagChoice(hidden=hidden, lexical_share=share, lexical_dimension=lexical_dimension):
-            if "input_ids" not in window and (share or choice.letters):
-                raise CommandError(f"encoder.{'lexical_share' if share else 'letters'}: only texts have words")
+            if share and "input_ids" not in window:
+                raise CommandError("encoder.lexical_share: only texts have words")
             return BagEncoder(
                 front=front,
                 hidden=hidden,
@@ -116,7 +112,6 @@ def _make_sequence_encoder(
                 dimension=dimension,
                 lexical_share=share,
                 lexical_dimension=lexical_dimension,
-                spelling=Spelling(tokens) if choice.letters else None,
             )
 
 

@@ -179,11 +179,6 @@ class BagChoice(SequenceChoice):
         default=0.0, ge=0, lt=1, description="share of the score that the rarity of shared tokens decides; text only"
     )
     lexical_dimension: int = Field(default=0, ge=0, description="of `dimension`, what that part takes; 0 without it")
-    letters: bool = Field(
-        default=False,
-        description="tokens that share runs of 3 to 5 letters begin alike, and count as alike in the lexical part; "
-        "text only",
-    )
 
     @property
     def trained_dimension(self) -> int:

@@ -13,7 +13,7 @@ from model_export.datasets import LabelledItems
 from model_export.encoders.choosing import make_encoder
 from model_export.errors import CommandError
 from model_export.recipe import Recipe
-from model_export.tokenizer import list_tokens, train_tokenizer
+from model_export.tokenizer import count_tokens, train_tokenizer
 from model_export.training.run_folder import TOKENIZER_FILE
 
 
@@ -29,7 +29,7 @@ def check_network(recipe: Recipe, path: Path) -> None:
     assets = {} if tokenizer is None else {TOKENIZER_FILE: tokenizer}
     try:
         modality = modalities.create(recipe.modality.name, recipe.modality.params, assets)
-        make_encoder(recipe.encoder, modality, [] if tokenizer is None else list_tokens(tokenizer))
+        make_encoder(recipe.encoder, modality, 0 if tokenizer is None else count_tokens(tokenizer))
     except BundleRefused as error:
         raise CommandError(f"{path}: {error.detail}") from error
     except CommandError as error:

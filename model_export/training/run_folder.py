@@ -21,7 +21,7 @@ from model_export.encoders.choosing import make_encoder
 from model_export.errors import CommandError
 from model_export.graphs import one_line
 from model_export.recipe import ModalityChoice, Recipe
-from model_export.tokenizer import list_tokens
+from model_export.tokenizer import count_tokens
 
 RECIPE_FILE = "recipe.toml"
 TOKENIZER_FILE = "tokenizer.json"
@@ -122,8 +122,8 @@ def make_modality(recipe: Recipe, run: Path) -> Modality:
 def make_network(recipe: Recipe, modality: Modality, run: Path) -> TwinEncoder:
     """The encoder of a recipe before its first step. Raises CommandError for first weights that do not fit it."""
     tokenizer = read_assets(recipe, run).get(TOKENIZER_FILE)
-    tokens = [] if tokenizer is None else list_tokens(tokenizer)
-    encoder = make_encoder(recipe.encoder, modality, tokens, run / DIRECTORY)
+    vocabulary = 0 if tokenizer is None else count_tokens(tokenizer)
+    encoder = make_encoder(recipe.encoder, modality, vocabulary, run / DIRECTORY)
     if (weights := run / START_WEIGHTS_FILE).exists():
         load_weights(encoder, weights)
     return encoder

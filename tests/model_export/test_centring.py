@@ -102,7 +102,7 @@ def test_blank_paper_and_a_dot_give_finite_pictures() -> None:
     blank = Image.new("L", (64, 64), 255)
     assert float(centre(blank).abs().max()) == 0.0
     dot = blank.copy()
-    dot.putpixel((60, 3))
+    dot.putpixel((60, 3), 0)
     out = centre(dot)
     assert bool(torch.isfinite(out).all())
     assert 0 < float(out.sum()) < 100
@@ -120,7 +120,7 @@ def test_place_and_size_vary_in_training_alone() -> None:
 def test_the_exported_graph_is_the_encoder_and_place_and_size_do_not_count_in_it() -> None:
     torch.manual_seed(0)
     modality = images()
-    encoder = make_encoder(CHOICE, modality).eval()
+    encoder = make_encoder(CHOICE, modality, 0).eval()
     session = onnxruntime.InferenceSession(to_onnx(encoder, modality), providers=["CPUExecutionProvider"])
     windows: list[Window] = []
     for picture in (draw(5, 8, 24), draw(33, 30, 26), draw(30, 10, 40, (64, 120)).rotate(90, fillcolor=255)):
@@ -137,4 +137,4 @@ def test_the_exported_graph_is_the_encoder_and_place_and_size_do_not_count_in_it
 
 def test_colours_are_refused() -> None:
     with pytest.raises(CommandError, match=r"drawing takes one channel, and modality\.params make 3"):
-        make_encoder(CHOICE, images("RGB"))
+        make_encoder(CHOICE, images("RGB"), 0)

@@ -18,11 +18,10 @@ from model_export.encoders import TwinEncoder
 from model_export.encoders.bag import BagEncoder
 from model_export.encoders.choosing import make_encoder
 from model_export.encoders.fronts import StepFront
-from model_export.encoders.spelling import Spelling, runs_of
 from model_export.errors import CommandError
 from model_export.export import to_onnx
 from model_export.recipe import Tokenizer
-from model_export.tokenizer import list_tokens, train_tokenizer
+from model_export.tokenizer import count_tokens, train_tokenizer
 
 CHOICES: dict[str, recipe.EncoderChoice] = {
     "gru": recipe.RecurrentChoice(name="gru", hidden=12, layers=2, width=10, dropout=0.2, dimension=8),
@@ -36,9 +35,6 @@ CHOICES: dict[str, recipe.EncoderChoice] = {
     "bag": recipe.BagChoice(name="bag", hidden=12, width=10, dropout=0.2, dimension=8),
     "lexical bag": recipe.BagChoice(
         name="bag", hidden=12, width=10, dimension=20, lexical_share=0.4, lexical_dimension=12
-    ),
-    "lettered bag": recipe.BagChoice(
-        name="bag", hidden=12, width=10, dimension=20, lexical_share=0.4, lexical_dimension=12, letters=True
     ),
     "spectral": recipe.SpectralChoice(name="spectral", stages=(4, 6, 8), dropout=0.2, dimension=8),
     "averaged gru": recipe.RecurrentChoice(name="gru", hidden=12, every=4, level=5, dimension=8),
@@ -101,7 +97,7 @@ def audio() -> Modality:
 
 
 def tokens(batch: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randint(2, len(list_tokens(TOKENIZER)), (batch, steps)), torch.ones((batch, steps), dtype=torch.int64)
+    return torch.randint(2, count_tokens(TOKENIZER), (batch, steps)), torch.ones((batch, steps), dtype=torch.int64)
 
 
 def values(batch: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,7 +114,7 @@ KINDS: dict[str, tuple[Callable[[], Modality], Draw]] = {
     "series": (series, values),
     "audio": (audio, bands),
 }
-WORDS_ONLY, STEPS_ONLY = {"lexical bag", "lettered bag"}, {"spectral"}
+WORDS_ONLY, STEPS_ONLY = {"lexical bag"}, {"spectral"}
 CASES = [
     pytest.param(choice, *kind, id=f"{name}-{modality}")
     for name, choice in CHOICES.items()
@@ -130,7 +126,7 @@ CASES = [
 
 def made(choice: recipe.EncoderChoice, modality: Modality) -> TwinEncoder:
     torch.manual_seed(0)
-    encoder = make_encoder(choice, modality, list_tokens(TOKENIZER))
+    encoder = make_encoder(choice, modality, count_tokens(TOKENIZER))
     with torch.no_grad():  # norms that have seen data, and no zeros that would hide a mistake
         for parameter in encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -233,21 +229,19 @@ def test_averaging_means_real_steps_only() -> None:
 def test_encoders_refuse_what_their_modality_does_not_make() -> None:
     picture = recipe.ConvolutionalChoice(name="convolutional", filters=4, blocks=1, dimension=4)
     with pytest.raises(CommandError, match="only texts have words"):
-        make_encoder(CHOICES["lexical bag"], series())
-    with pytest.raises(CommandError, match="letters: only texts have words"):
-        make_encoder(CHOICES["bag"].model_copy(update={"letters": True}), series())
+        make_encoder(CHOICES["lexical bag"], series(), 0)
     with pytest.raises(CommandError, match="not text"):
-        make_encoder(CHOICES["spectral"], text(), list_tokens(TOKENIZER))
+        make_encoder(CHOICES["spectral"], text(), 30)
     with pytest.raises(CommandError, match="takes pictures"):
-        make_encoder(picture, series())
+        make_encoder(picture, series(), 0)
     waveform = {"kind": "waveform"}
     sound = modalities.create("audio", audio().params.model_dump() | {"features": waveform}, {})  # type: ignore[attr-defined]
     with pytest.raises(CommandError, match="steps x channels"):
-        make_encoder(CHOICES["gru"], sound)
+        make_encoder(CHOICES["gru"], sound, 0)
 
 
 def test_the_lexical_part_weighs_tokens_by_their_rarity_and_decides_its_share() -> None:
-    encoder = make_encoder(CHOICES["lexical bag"], text(), [str(number) for number in range(30)])
+    encoder = make_encoder(CHOICES["lexical bag"], text(), 30)
     assert isinstance(encoder, BagEncoder)
     before = encoder.lexical.clone()
     encoder.count([{"input_ids": np.array(row)} for row in ([2, 3, 3], [2, 4], [2, 5])])
@@ -263,37 +257,7 @@ def test_the_lexical_part_weighs_tokens_by_their_rarity_and_decides_its_share() 
     assert encoder(one, same).shape == (1, 8)  # the learned part trains alone
 
 
-def test_tokens_of_like_spelling_begin_alike_and_count_as_alike() -> None:
-    torch.manual_seed(0)
-    words = ["[PAD]", "▁card", "▁cards", "▁music", "▁pin"]
-    choice = recipe.BagChoice(
-        name="bag", hidden=4, width=600, dimension=1200, lexical_share=0.5, lexical_dimension=600, letters=True
-    )
-    encoder = make_encoder(choice, text(), words).eval()
-    assert isinstance(encoder, BagEncoder)
-    encoder.count([{"input_ids": np.array(row)} for row in ([1, 3], [1, 4], [3, 4])])
-    table = encoder.front.table.weight.detach()  # type: ignore[union-attr]
-    assert torch.allclose(table.norm(dim=1), torch.ones(len(words)), atol=1e-5)
-    for rows in (table, functional.normalize(encoder.lexical)):
-        alike = rows @ rows.T
-        assert float(alike[1, 2]) > 0.5
-        assert float(alike[[1, 2]][:, [3, 4]].abs().max()) < 0.25
-
-
-def test_rarity_counts_the_texts_that_hold_a_run_of_letters() -> None:
-    spelling = Spelling(["▁pin", "pin", "xy"])
-    assert runs_of("▁pin") == ["=▁pin", "▁pi", "pin", "▁pin"]
-    rarity = spelling.rarity([{"input_ids": np.array(row)} for row in ([0, 1], [0, 0], [2])], "input_ids")
-    # =▁pin, ▁pi, pin, ▁pin of the first token, =pin of the second (its run is the first one's), =xy
-    counts = [2, 2, 2, 2, 1, 1]
-    assert rarity.tolist() == pytest.approx([np.log(4 / (1 + count)) + 1 for count in counts])
-    torch.manual_seed(0)
-    rows = spelling.draw(8, torch.tensor([0.0, 0, 1, 0, 0, 1]))
-    assert torch.equal(rows[0], rows[1])  # the run "pin" alone
-    assert float(rows[2].abs().min()) > 0
-
-
 def test_the_same_texts_give_the_same_tokenizer() -> None:
     texts = ["how do I change my pin", "where is my card", "naive cafe", "book a table for two"] * 5
     assert train_tokenizer(texts, Tokenizer(vocabulary=120)) == train_tokenizer(texts, Tokenizer(vocabulary=120))
-    assert len(list_tokens(train_tokenizer(texts, Tokenizer(vocabulary=120)))) <= 120
+    assert count_tokens(train_tokenizer(texts, Tokenizer(vocabulary=120))) <= 120

@@ -40,7 +40,7 @@ def pictures(height: int, width: int, mode: str) -> Modality:
 
 def made(choice: recipe.EncoderChoice, modality: Modality) -> TwinEncoder:
     torch.manual_seed(0)
-    encoder = make_encoder(choice, modality)
+    encoder = make_encoder(choice, modality, 0)
     with torch.no_grad():  # norms that have seen data
         for name, buffer in encoder.named_buffers():
             if name.endswith("running_mean"):
@@ -115,7 +115,7 @@ def test_places_count_only_where_they_are_kept() -> None:
 def test_what_does_not_fit_is_refused_in_words() -> None:
     deep = recipe.ConvolutionalChoice(name="convolutional", filters=4, blocks=5, dimension=4)
     with pytest.raises(CommandError, match="5 halvings leave nothing of 20 x 40"):
-        make_encoder(deep, pictures(20, 40, "L"))
+        make_encoder(deep, pictures(20, 40, "L"), 0)
 
 
 def test_without_timm_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_without_timm_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(
         CommandError, match=r"^encoder\.name: timm needs the package 'timm': install twinserve\[timm\]$"
     ):
-        make_encoder(choice, pictures(20, 40, "L"))
+        make_encoder(choice, pictures(20, 40, "L"), 0)
 
 
 def test_a_backbone_of_timm_is_trained_as_any_encoder_and_its_graph_is_the_encoder() -> None:
@@ -141,4 +141,4 @@ def test_a_backbone_of_timm_is_trained_as_any_encoder_and_its_graph_is_the_encod
         encoder.train()(pixels).sum().backward()
         assert all(one.grad is not None for one in encoder.parameters())
         with pytest.raises(CommandError, match="timm cannot create 'no_such_net'"):
-            make_encoder(choice.model_copy(update={"model": "no_such_net"}), modality)
+            make_encoder(choice.model_copy(update={"model": "no_such_net"}), modality, 0)
