@@ -76,7 +76,7 @@ def test_the_commands_of_fit_and_plan_on_the_page_are_understood() -> None:
     commands = re.findall(r"^\$ python -m model_export ((?:fit|plan) .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert {command.split()[0] for command in commands} == {"fit", "plan"}
     for command in commands:
-        assert _parser().parse_args(shlex.split(command)).data == Path("photos")
+        assert _parser().parse_args(shlex.split(command)).data == Path("products")
 
 
 def test_the_plan_on_the_page_is_what_every_command_prints(made: tuple[str, Path, str]) -> None:
