@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from model_export.command_line import said
 from model_export.errors import CommandError
 
 MODALITIES = ("image", "text", "audio", "series")
@@ -16,8 +17,8 @@ def add_fit(command: argparse.ArgumentParser) -> None:
     _add_data(command, "a folder or a table of your own, or a recipe that fit wrote")
     command.add_argument("--name", help="the bundle's: small letters, digits and hyphens")
     command.add_argument("--minutes", type=_minutes, metavar="N", help="time to train in (10); measuring comes on top")
-    command.add_argument("--match-means", type=_said, metavar="WORDS", help="what two matching items have in common")
-    command.add_argument("--not", dest="not_", type=_said, metavar="WORDS", help="what a match does not mean")
+    command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
+    command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
     command.add_argument(
         "--duplicates", choices=("stop", "drop"), help="what copies across parts do: stop it, or be left out (stop)"
     )
@@ -71,12 +72,6 @@ def _minutes(text: str) -> float:
     if not 0 < minutes <= 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
     return minutes
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("says nothing")
-    return text
 
 
 def _columns(chosen: argparse.Namespace) -> dict[str, str]:
