@@ -112,7 +112,7 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
     if asked.start is not None:
         write(recipe_path, start_from(asked.start, layout.modality), minutes)
     elif asked.bundle is None:
-        starts = [small, *find_starts(layout.modality, splits, models=asked.models, runs=asked.runs)]
+        starts = [small, *find_starts(layout.modality, splits, models=asked.models, runs=asked.runs, but=run)]
         write(recipe_path, *choose_start(starts, write, splits, minutes=minutes, folder=run / "tried"))
     print(f"wrote {recipe_path}")
     return recipe_path, splits
