@@ -170,11 +170,10 @@ def _version(folder: Path) -> str:
 def _tell(recipe_path: Path, done: Fitted, models: Path) -> None:
     """The card, where everything lies, and how to ask."""
     subject = LocalSubject(done.bundle)
-    name = done.bundle.parent.name
     serve = "python -m app" if models == Path("models") else f"TWINSERVE_MODELS={models} python -m app"
     print(f"\n{(done.bundle / 'MODEL_CARD.md').read_text('utf-8')}")
     print(f"recipe  {recipe_path}: edit it, raise its version, and: python -m model_export fit {recipe_path}")
     print(f"bundle  {done.bundle}")
     print(f"report  {done.report}")
     print(f"serve   {serve}")
-    print(f"ask     {curl(name, subject, done.splits, done.report.parent)}")
+    print(f"ask     {curl(subject, done.splits, done.report.parent)}")

@@ -78,7 +78,7 @@ def test_the_request_that_it_prints_gets_a_verdict_from_a_real_service(made: Mad
         command = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, cwd="/")
     answer = json.loads(done.stdout)
-    assert answer["model"] == "mine"
+    assert (answer["model"], answer["version"]) == ("mine", "1.0.1")
     assert answer["verdict"] in ("match", "no_match", "undetermined")
     assert answer["score"] > 0
     assert answer["operating_point"]["calibration"]["source"] == "yours"
