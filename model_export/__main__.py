@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export.adapting.command import add_adapt
-from model_export.command_line import add_data, run_command
+from model_export.command_line import add_data, run_command, said
 from model_export.errors import CommandError, needing
 from model_export.fitting.command import add_fit, add_plan
 from model_export.floors import FITS, NONE
@@ -28,12 +28,6 @@ BESIDE = Path()
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     return run_command(_parser(), arguments)
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("says nothing")
-    return text
 
 
 def _days(text: str) -> int:
@@ -107,9 +101,9 @@ def _add_quantize(command: argparse.ArgumentParser) -> None:
 def _add_words(command: argparse.ArgumentParser) -> None:
     own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
     own.add_argument(
-        "--population", type=_said, metavar="WORDS", help="what was measured; the table's name when left out"
+        "--population", type=said, metavar="WORDS", help="what was measured; the table's name when left out"
     )
-    own.add_argument("--unit", type=_said, metavar="WORD", help="what is counted, as in 'customer'")
+    own.add_argument("--unit", type=said, metavar="WORD", help="what is counted, as in 'customer'")
     own.add_argument("--valid-for-days", type=_days, metavar="N", help="how long the evidence holds (730)")
     own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
 

@@ -55,3 +55,10 @@ def add_data(command: argparse.ArgumentParser) -> None:
     data = command.add_mutually_exclusive_group(required=True)
     data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
     data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
+
+
+def said(text: str) -> str:
+    """Words that say something, as an argument's type."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("says nothing")
+    return text

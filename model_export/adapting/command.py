@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model_export.fitting.command import add_layout, named_columns, said
+from model_export.command_line import said
+from model_export.fitting.command import add_layout, named_columns
 
 
 def add_adapt(command: argparse.ArgumentParser) -> None:

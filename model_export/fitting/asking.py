@@ -26,7 +26,7 @@ PLAIN = re.compile(r"[^\x00-\x1f\",;\\]+")
 """Names of files that curl's -F takes as they are."""
 
 
-def curl(name: str, subject: Subject, splits: Splits, folder: Path) -> str:
+def curl(subject: Subject, splits: Splits, folder: Path) -> str:
     """The command line; a long body is written to `folder`. Raises CommandError where no pair can be compared."""
     items = measured_items(splits)
     a, b = _usable_pair(items, subject)
@@ -34,8 +34,10 @@ def curl(name: str, subject: Subject, splits: Splits, folder: Path) -> str:
     files = [items.items.file(place) for place in (a, b)] if isinstance(items.items, Items) else []
     if subject.form == "base64" and files and None not in files:
         parts = " ".join(f"-F {_part(side, file)}" for side, file in zip("ab", files, strict=True) if file)
-        return f"curl -s '{url}?model={name}' {parts}"
-    body = json.dumps({"model": name, "a": _json(items.items[a]), "b": _json(items.items[b])}, ensure_ascii=False)
+        return f"curl -s '{url}?model={subject.key}' {parts}"
+    body = json.dumps(
+        {"model": subject.key, "a": _json(items.items[a]), "b": _json(items.items[b])}, ensure_ascii=False
+    )
     said = shlex.quote(body)
     if len(body) > SHORT:
         folder.mkdir(parents=True, exist_ok=True)

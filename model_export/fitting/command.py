@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from model_export.command_line import said
 from model_export.errors import CommandError
 
 MODALITIES = ("image", "text", "audio", "series")
@@ -76,13 +77,6 @@ def _minutes(text: str) -> float:
     if not 0 < minutes <= 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
     return minutes
-
-
-def said(text: str) -> str:
-    """Words of the command line, which must say something."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("says nothing")
-    return text
 
 
 def named_columns(chosen: argparse.Namespace) -> dict[str, str]:

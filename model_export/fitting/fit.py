@@ -22,7 +22,7 @@ from model_export.fitting.recipes import Material, Wanted, grouping, write_recip
 from model_export.fitting.starts import Start, find_starts, small_start, start_from
 from model_export.fitting.trying import choose_start
 from model_export.populations import read_listing, read_splits
-from model_export.recipe import read_recipe
+from model_export.recipe import Recipe
 from model_export.splitting import check_parts, cut
 from model_export.subjects import LocalSubject, newest
 
@@ -85,6 +85,8 @@ def _check_alone(asked: Asked) -> None:
 
 def _write(asked: Asked) -> tuple[Path, Splits]:
     """The recipe's path, once it is written, and its data."""
+    if asked.bundle is not None and asked.start is not None:
+        raise CommandError("--from is to train on, and --bundle trains nothing: give one of them")
     if asked.name is None or not NAME.fullmatch(asked.name):
         raise CommandError("--name is the bundle's: small letters, digits and hyphens, at most 63")
     recipe_path = _recipe_path(asked, asked.name)
@@ -92,40 +94,40 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
         raise CommandError(f"{recipe_path} is there already: fit {recipe_path} follows it, --fresh writes it anew")
     layout = find_layout(asked.data, levels=asked.levels, columns=asked.columns, modality=asked.modality)
     print(f"{layout.path}: {layout.said}")
-    if (
-        asked.bundle is not None
-        and (kind := read_bundle(newest(asked.bundle)).manifest.modality.name) != layout.modality
-    ):
-        raise CommandError(f"{asked.bundle}: of the modality {kind}, and the data is of {layout.modality}")
-    means, not_ = _relation(asked, layout)
-    version = _version(asked.models / asked.name) if asked.bundle is None else "1.0.0"
-    wanted = Wanted(asked.name, version, means, not_)
-    more: dict[str, Any] = {"frozen": True} if asked.bundle is not None else {}
-    more |= {} if asked.duplicates is None else {"duplicates": asked.duplicates}
-    material, items = _material(layout, more)
-
-    def write(path: Path, start: Start, minutes: float) -> None:
-        write_recipe(path, wanted, material, start, minutes)
-
-    minutes = asked.minutes or MINUTES
-    small = small_start(layout.modality, items.items)
     if asked.bundle is not None:
-        small = replace(
-            small, said=f"measures {asked.bundle} as it is, so that what follows of training does not count"
-        )
-    write(recipe_path, small, minutes)
-    recipe = read_recipe(recipe_path)
+        _check_modality(asked.bundle, layout)
+    means, not_ = _relation(asked, layout)
+    wanted = Wanted(asked.name, _version(asked.models / asked.name), means, not_)
+    material, listing = _material(layout, _more(asked))
+
+    def write(path: Path, start: Start, minutes: float) -> Recipe:
+        return write_recipe(path, wanted, material, start, minutes)
+
+    minutes, small = asked.minutes or MINUTES, small_start(layout.modality, listing.items)
+    if asked.bundle is not None:
+        small = replace(small, said=f"measures {asked.bundle} as it is: what follows of training does not count")
+    recipe = write(recipe_path, small, minutes)
     run = run_folder(recipe, asked.runs)
     splits = read_splits(recipe, run)
-    if asked.bundle is None:
-        if asked.start is not None:
-            start = start_from(asked.start, layout.modality)
-        else:
-            starts = [small, *find_starts(layout.modality, splits, models=asked.models, runs=asked.runs)]
-            start, minutes = choose_start(starts, write, splits, minutes=minutes, folder=run / "tried")
-        write(recipe_path, start, minutes)
+    if asked.start is not None:
+        write(recipe_path, start_from(asked.start, layout.modality), minutes)
+    elif asked.bundle is None:
+        starts = [small, *find_starts(layout.modality, splits, models=asked.models, runs=asked.runs, but=run)]
+        write(recipe_path, *choose_start(starts, write, splits, minutes=minutes, folder=run / "tried"))
     print(f"wrote {recipe_path}")
     return recipe_path, splits
+
+
+def _check_modality(bundle: Path, layout: Layout) -> None:
+    kind = read_bundle(newest(bundle)).manifest.modality.name
+    if kind != layout.modality:
+        raise CommandError(f"{bundle}: of the modality {kind}, and the data is of {layout.modality}")
+
+
+def _more(asked: Asked) -> dict[str, Any]:
+    """Fields of `[data]` that the command line says."""
+    frozen = {} if asked.bundle is None else {"frozen": True}
+    return frozen | ({} if asked.duplicates is None else {"duplicates": asked.duplicates})
 
 
 def _recipe_path(asked: Asked, name: str) -> Path:
@@ -168,11 +170,10 @@ def _version(folder: Path) -> str:
 def _tell(recipe_path: Path, done: Fitted, models: Path) -> None:
     """The card, where everything lies, and how to ask."""
     subject = LocalSubject(done.bundle)
-    name = done.bundle.parent.name
     serve = "python -m app" if models == Path("models") else f"TWINSERVE_MODELS={models} python -m app"
     print(f"\n{(done.bundle / 'MODEL_CARD.md').read_text('utf-8')}")
     print(f"recipe  {recipe_path}: edit it, raise its version, and: python -m model_export fit {recipe_path}")
     print(f"bundle  {done.bundle}")
     print(f"report  {done.report}")
     print(f"serve   {serve}")
-    print(f"ask     {curl(name, subject, done.splits, done.report.parent)}")
+    print(f"ask     {curl(subject, done.splits, done.report.parent)}")

@@ -145,14 +145,16 @@ def _written(section: BaseModel) -> dict[str, Any]:
     return kind | given
 
 
-def find_starts(modality: str, splits: Splits, *, models: Path, runs: Path) -> Iterator[Start]:
-    """What lies in the folders of bundles and runs, and may be begun with: nothing that may hold what is measured."""
+def find_starts(modality: str, splits: Splits, *, models: Path, runs: Path, but: Path) -> Iterator[Start]:
+    """What lies in the folders of bundles and runs, and may be begun with: nothing that may hold what is measured, nor
+    the run `but`, which is about to be written.
+    """
     for root in (models, runs):
         for marker in sorted(root.glob(f"*/{MODULES}")) if modality == "text" else ():
             yield start_from(marker.parent, modality)
     for held in sorted(runs.glob(f"*/{RECIPE_FILE}")):
         folder = held.parent
-        if not (folder / WEIGHTS_FILE).is_file():
+        if folder == but or not (folder / WEIGHTS_FILE).is_file():
             continue
         try:
             earlier = read_recipe(held)

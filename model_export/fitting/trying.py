@@ -11,8 +11,8 @@ from model_export.fitting.starts import Start
 from model_export.training import train
 from model_export.training.checkpoints import read_mark
 
-SHARE = 0.1
-"""Share of the minutes that each start is tried for."""
+SHARE, ALL = 0.1, 0.5
+"""Share of the minutes that each start is tried for, and that all are at most."""
 Write = Callable[[Path, Start, float], object]
 """Writes the recipe that begins so, for so many minutes, to a path."""
 
@@ -26,11 +26,12 @@ def choose_start(
     """
     if len(starts) == 1:
         return starts[0], minutes
+    share = min(SHARE, ALL / len(starts))
     found: list[tuple[float, Start]] = []
     for number, start in enumerate(starts, start=1):
         recipe = folder / f"{number}.toml"
         try:
-            write(recipe, start, SHARE * minutes)
+            write(recipe, start, share * minutes)
             train(recipe, folder / str(number), fresh=True, splits=splits)
         except CommandError as error:
             print(f"tried, and left: {start.said}: {error}")
@@ -38,10 +39,10 @@ def choose_start(
         mark = read_mark(folder / str(number))
         assert mark is not None  # train writes it
         auc = max(mark.best, mark.untrained_auc)
-        print(f"tried for {SHARE * minutes:.2g} minutes: validation AUC {auc:.4f}: {start.said}")
+        print(f"tried for {share * minutes:.2g} minutes: validation AUC {auc:.4f}: {start.said}")
         found.append((auc, start))
     if not found:
         raise CommandError("no start could be trained; see above")
     best = max(found, key=lambda one: one[0])[1]
     print(f"chosen by validation AUC: {best.said}")
-    return best, minutes * (1 - SHARE * len(starts))
+    return best, minutes * (1 - share * len(starts))

@@ -78,7 +78,7 @@ def test_the_request_that_it_prints_gets_a_verdict_from_a_real_service(made: Mad
         command = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, cwd="/")
     answer = json.loads(done.stdout)
-    assert answer["model"] == "mine"
+    assert (answer["model"], answer["version"]) == ("mine", "1.0.1")
     assert answer["verdict"] in ("match", "no_match", "undetermined")
     assert answer["score"] > 0
     assert answer["operating_point"]["calibration"]["source"] == "yours"
@@ -100,6 +100,26 @@ def test_the_items_of_the_request_did_not_train(made: Made) -> None:
         (file,) = re.findall(r"-d @(\S+)", command)
         body = json.loads(Path(file).read_text("utf-8"))
         assert all(body[side] in list(splits.calibration.items) for side in "ab")
+
+
+def test_a_bundle_that_is_there_already_is_measured_on_all_of_ones_data(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if made.data != "questions.csv":
+        pytest.skip("the same for every kind of item; texts are the quickest")
+    shutil.copytree(made.folder / "models", tmp_path / "models")
+    write_questions(tmp_path / "mine.csv")
+    arguments = ("mine.csv", *MEANS[:2], "--columns", "identity=product", "--name", "elsewhere")
+    assert run_fit(tmp_path, *arguments, "--bundle", "models/mine") == 0
+    assert "curl -s" in capsys.readouterr().out
+    before, after = (read_bundle(tmp_path / "models" / "mine" / number) for number in ("1.0.1", "1.0.2"))
+    assert after.fingerprint == before.fingerprint
+    assert after.calibration is not None
+    assert after.calibration.counts.units == 36  # all of them: nothing trained
+    assert not (tmp_path / "runs" / "elsewhere-1.0.0" / "checkpoint.safetensors").exists()
+    again = "models/mine/elsewhere.toml"
+    assert run_fit(tmp_path, again) == 1
+    assert "--bundle names the encoder" in capsys.readouterr().err
 
 
 def test_an_edited_recipe_is_followed_once_its_version_is_raised(
@@ -156,7 +176,7 @@ def bundles(folder: Path) -> list[Path]:
 
 def test_labels_that_belong_to_other_items_publish_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(tmp_path / "items.csv", texts(60))  # letters drawn at random: an identity is nothing but a name
-    assert run_fit(tmp_path, "items.csv", *MEANS) == 1
+    assert run_fit(tmp_path, "items.csv", *MEANS, steps=3) == 1
     assert "no better than chance" in capsys.readouterr().err
     assert bundles(tmp_path) == []
 

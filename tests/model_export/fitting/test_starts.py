@@ -51,15 +51,21 @@ def test_an_earlier_run_is_gone_on_from_with_its_encoder_and_preparation(tmp_pat
     found, small = material(tmp_path)
     write_recipe(tmp_path / "r.toml", WANTED, found, small, 1.0)
     train(tmp_path / "r.toml", tmp_path / "runs" / "first", splits=found.splits)
-    (start,) = find_starts("text", found.splits, models=tmp_path / "models", runs=tmp_path / "runs")
+    (start,) = find_starts(
+        "text", found.splits, models=tmp_path / "models", runs=tmp_path / "runs", but=tmp_path / "mine"
+    )
     recipe = write_recipe(tmp_path / "s.toml", WANTED, found, start, 1.0)
-    first = read_recipe(tmp_path / "r.toml")
+    earlier = read_recipe(tmp_path / "r.toml")
     assert recipe.encoder.from_ == str(tmp_path / "runs" / "first")
-    assert recipe.modality == first.modality
-    assert recipe.optimiser.learning_rate < first.optimiser.learning_rate
+    assert recipe.modality == earlier.modality
+    assert recipe.optimiser.learning_rate < earlier.optimiser.learning_rate
     train(tmp_path / "s.toml", tmp_path / "second", splits=found.splits)
     assert (tmp_path / "second" / "start.safetensors").is_file()
-    assert list(find_starts("image", found.splits, models=tmp_path, runs=tmp_path / "runs")) == []
+    first = tmp_path / "runs" / "first"  # is not begun with where it is to be written anew
+    assert list(find_starts("text", found.splits, models=tmp_path, runs=tmp_path / "runs", but=first)) == []
+    assert (
+        list(find_starts("image", found.splits, models=tmp_path, runs=tmp_path / "runs", but=tmp_path / "mine")) == []
+    )
 
 
 def test_a_run_that_trained_on_what_is_measured_here_is_left(
@@ -72,10 +78,10 @@ def test_a_run_that_trained_on_what_is_measured_here_is_left(
     rows = [{"text": text, "identity": f"other {place // 3}"} for place, text in enumerate(texts)]
     other = splits_of(rows, tmp_path / "other")
     capsys.readouterr()
-    assert list(find_starts("text", other, models=tmp_path, runs=tmp_path / "runs")) == []
+    assert list(find_starts("text", other, models=tmp_path, runs=tmp_path / "runs", but=tmp_path / "mine")) == []
     assert "it trained on what is measured here" in capsys.readouterr().out
     (tmp_path / "questions.csv").unlink()  # then nobody can tell
-    assert list(find_starts("text", other, models=tmp_path, runs=tmp_path / "runs")) == []
+    assert list(find_starts("text", other, models=tmp_path, runs=tmp_path / "runs", but=tmp_path / "mine")) == []
     assert "no such file" in capsys.readouterr().out
 
 
@@ -114,7 +120,9 @@ def test_a_directory_of_sentence_transformers_lends_its_last_layers(tmp_path: Pa
 
     folder = write_sentence_encoder(tmp_path / "made")
     found, _ = material(tmp_path)
-    (start,) = find_starts("text", found.splits, models=tmp_path / "made", runs=tmp_path / "runs")
+    (start,) = find_starts(
+        "text", found.splits, models=tmp_path / "made", runs=tmp_path / "runs", but=tmp_path / "mine"
+    )
     recipe = write_recipe(tmp_path / "r.toml", WANTED, found, start, 1.0)
     assert recipe.encoder.name == "sentence_transformers"
     assert recipe.encoder.from_ == str(folder)
