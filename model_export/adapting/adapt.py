@@ -26,6 +26,7 @@ from model_export.adapting.own import read_own
 from model_export.calibrate import calibrate_splits
 from model_export.card import markdown_table
 from model_export.errors import CommandError
+from model_export.fitting.layouts import find_layout
 from model_export.importing.publishing import PARITY, Reference, compare, publish
 from model_export.importing.reading import opset_of
 from model_export.subjects import LocalSubject, newest
@@ -43,6 +44,7 @@ class Asked:
     levels: Sequence[str]
     columns: Mapping[str, str]
     modality: str | None
+    split_by: str | None
     name: str | None
     match_means: str | None
     not_: str | None
@@ -63,14 +65,8 @@ def adapt(asked: Asked) -> Path:
     name = asked.name or f"{manifest.name}-adapted"
     if not NAME_REGEX.match(name):
         raise CommandError(f"{name!r} is no name of a bundle: small letters, digits and hyphens, at most 64")
-    own = read_own(
-        asked.data,
-        manifest,
-        levels=asked.levels,
-        columns=asked.columns,
-        modality=asked.modality,
-        duplicates=asked.duplicates,
-    )
+    layout = find_layout(asked.data, levels=asked.levels, columns=asked.columns, modality=asked.modality)
+    own = read_own(layout, manifest, split_by=asked.split_by, duplicates=asked.duplicates)
     relation = relation_of(manifest, asked.match_means, asked.not_, own)
     chosen = find_head(old, own)
     if chosen.head.name == "none":

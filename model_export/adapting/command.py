@@ -14,6 +14,9 @@ def add_adapt(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path, help="an fp32 bundle; it stays as it is")
     command.add_argument("--data", type=Path, required=True, help="a folder or a table of your own; docs/your-data.md")
     add_layout(command)
+    command.add_argument(
+        "--split-by", choices=("identity", "unit", "group"), help="what is never in two parts, as data.split_by says"
+    )
     command.add_argument("--name", help="the new bundle's: small letters, digits and hyphens; NAME-adapted if left out")
     command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
     command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
@@ -34,6 +37,7 @@ def _adapt(chosen: argparse.Namespace) -> None:
             levels=chosen.levels,
             columns=named_columns(chosen),
             modality=chosen.modality,
+            split_by=chosen.split_by,
             name=chosen.name,
             match_means=chosen.match_means,
             not_=chosen.not_,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.bundle import Manifest
 from model_export.datasets import Splits
 from model_export.errors import CommandError
-from model_export.fitting.layouts import PLURAL, Layout, find_layout
+from model_export.fitting.layouts import PLURAL, Layout
 from model_export.fitting.recipes import Material, choose_sampler, describe_measuring, grouping
 from model_export.populations import cut_own, read_listing
 from model_export.recipe import Calibration, ModalityChoice, Sampler
@@ -38,23 +37,16 @@ class Own:
         return f"{PLURAL[self.layout.modality]} of {self.layout.path.name}"
 
 
-def read_own(
-    path: Path,
-    manifest: Manifest,
-    *,
-    levels: Sequence[str],
-    columns: Mapping[str, str],
-    modality: str | None,
-    duplicates: str,
-) -> Own:
+def read_own(layout: Layout, manifest: Manifest, *, duplicates: str, split_by: str | None = None) -> Own:
     """Read and cut; the plan is printed. Raises CommandError for data that is none for this bundle, or too little."""
-    layout = find_layout(path, levels=levels, columns=columns, modality=modality)
     print(f"{layout.path}: {layout.said}")
     choice = manifest.modality
     if layout.modality != choice.name:
-        takes = PLURAL[choice.name]
-        raise CommandError(f"{path}: holds {PLURAL[layout.modality]}, and {manifest.key} takes {takes}")
-    data = layout.data(shares=SHARES, duplicates=duplicates)
+        raise CommandError(
+            f"{layout.path}: holds {PLURAL[layout.modality]}, and {manifest.key} takes {PLURAL[choice.name]}"
+        )
+    more = {} if split_by is None else {"split_by": split_by}
+    data = layout.data(shares=SHARES, duplicates=duplicates, **more)
     listing = read_listing(Path(), data, layout.modality)
     splits = cut_own(listing, data, ModalityChoice(name=choice.name, params=choice.params))
     grouped = None if listing.pairs else grouping(splits, has_groups=listing.group is not None)

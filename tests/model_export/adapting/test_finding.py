@@ -13,6 +13,7 @@ import pytest
 from model_export.adapting import learning
 from model_export.adapting.finding import Chosen, find_head
 from model_export.adapting.own import Own, read_own
+from model_export.fitting.layouts import find_layout
 from model_export.subjects import LocalSubject
 from tests.model_export.adapting.own_marks import write_marks
 from tests.model_export.own_files import write_table
@@ -33,8 +34,7 @@ class Sealed(Sequence[Any]):
 
 
 def read(subject: LocalSubject, path: Path, *levels: str) -> Own:
-    manifest = subject.encoder.bundle.manifest
-    return read_own(path, manifest, levels=levels, columns={}, modality=None, duplicates="stop")
+    return read_own(find_layout(path, levels=levels), subject.encoder.bundle.manifest, duplicates="stop")
 
 
 def sealed(own: Own) -> Own:
