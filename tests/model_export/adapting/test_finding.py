@@ -83,13 +83,16 @@ def test_groups_are_the_hard_impostors_that_it_is_chosen_by(subject: LocalSubjec
     assert chosen.impostor in ("random", "hard")
 
 
-def test_labelled_pairs_are_what_it_is_chosen_by(subject: LocalSubject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split_by", ["group", "identity"])
+def test_labelled_pairs_are_what_it_is_chosen_by(subject: LocalSubject, tmp_path: Path, split_by: str) -> None:
+    """By group where pairs connect two marks each; by identity where they connect all of them."""
     write_marks(tmp_path / "marks", identities=60, each=3)
     rows = []
     for number in range(60):
         files = [f"marks/mark {number}/{place}.png" for place in range(3)]
-        other = f"marks/mark {number ^ 1}/0.png"
+        other = number ^ 1 if split_by == "group" else (number + 1) % 60
         rows += [{"a": files[0], "b": one, "label": 1} for one in files[1:]]
-        rows.append({"a": files[1], "b": other, "label": 0})
-    own = read(subject, write_table(tmp_path / "pairs.csv", rows))
+        rows.append({"a": files[1], "b": f"marks/mark {other}/0.png", "label": 0})
+    layout = find_layout(write_table(tmp_path / "pairs.csv", rows))
+    own = read_own(layout, subject.encoder.bundle.manifest, duplicates="stop", split_by=split_by)
     check(find_head(subject, own))
