@@ -45,6 +45,11 @@ class Start:
     augmentation: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
     tokenizer: Mapping[str, Any] | None = None
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has learnt something already."""
+        return "from" in self.encoder
+
 
 def small_start(modality: str, items: Sequence[Item]) -> Start:
     """The small network of a modality, by the looks of the items. Raises CommandError where they show nothing."""
