@@ -11,6 +11,7 @@ import pytest
 
 from model_export.datasets import Splits
 from model_export.errors import CommandError
+from model_export.fitting.chain import _train
 from model_export.fitting.fit import _material
 from model_export.fitting.layouts import find_layout
 from model_export.fitting.recipes import Material, Wanted, lasting, write_recipe
@@ -49,7 +50,9 @@ def test_the_recipe_that_is_written_is_read_back_with_what_it_begins_with(tmp_pa
     assert "untrained" in (tmp_path / "r.toml").read_text("utf-8").splitlines()[1]
 
 
-def test_an_earlier_run_is_gone_on_from_with_its_encoder_and_preparation(tmp_path: Path) -> None:
+def test_an_earlier_run_is_gone_on_from_and_what_makes_it_worse_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found, small = material(tmp_path)
     write_recipe(tmp_path / "r.toml", WANTED, found, small, lasting(1.0))
     train(tmp_path / "r.toml", tmp_path / "runs" / "first", splits=found.splits)
@@ -65,6 +68,11 @@ def test_an_earlier_run_is_gone_on_from_with_its_encoder_and_preparation(tmp_pat
     assert (tmp_path / "second" / "start.safetensors").is_file()
     first = tmp_path / "runs" / "first"  # is not begun with where it is to be written anew
     assert list(find_starts("text", found.splits, models=tmp_path, runs=tmp_path / "runs", but=first)) == []
+    capsys.readouterr()
+    wild = replace(start, optimiser={"name": "sgd", "learning_rate": 50.0}, schedule={"stop_on_collapse": False})
+    write_recipe(tmp_path / "w.toml", WANTED, found, wild, lasting(1.0))
+    _train(tmp_path / "w.toml", tmp_path / "wild", found.splits, fresh=False)
+    assert "note: validation AUC is 0." in capsys.readouterr().out
     assert (
         list(find_starts("image", found.splits, models=tmp_path, runs=tmp_path / "runs", but=tmp_path / "mine")) == []
     )
