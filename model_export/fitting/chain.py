@@ -20,6 +20,7 @@ from model_export.populations import read_splits
 from model_export.recipe import Recipe, read_recipe
 from model_export.subjects import LocalSubject
 from model_export.training import is_finished, train
+from model_export.training.checkpoints import read_mark
 from model_export.training.run_folder import RECIPE_FILE, WEIGHTS_FILE
 
 
@@ -71,6 +72,17 @@ def run_folder(recipe: Recipe, runs: Path) -> Path:
 
 
 def _train(recipe_path: Path, run: Path, splits: Splits, *, fresh: bool) -> None:
+    """Train, or go on, or leave it where it is done; weights that it made worse are told."""
+    _train_on(recipe_path, run, splits, fresh=fresh)
+    mark = read_mark(run)
+    if mark is not None and mark.best < mark.untrained_auc:
+        print(
+            f"note: validation AUC is {mark.best:.4f} at best after training and was {mark.untrained_auc:.4f} before: "
+            "more items, fewer minutes, a lower optimiser.learning_rate or a higher encoder.from_share may keep it"
+        )
+
+
+def _train_on(recipe_path: Path, run: Path, splits: Splits, *, fresh: bool) -> None:
     if fresh or not (run / WEIGHTS_FILE).exists():
         train(recipe_path, run, fresh=fresh, splits=splits)
         return

@@ -18,7 +18,7 @@ from model_export.fitting.asking import curl
 from model_export.fitting.chain import Fitted, follow, run_folder
 from model_export.fitting.layouts import Layout, find_layout
 from model_export.fitting.planning import needed_lines
-from model_export.fitting.recipes import Material, Wanted, grouping, write_recipe
+from model_export.fitting.recipes import Material, Wanted, grouping, lasting, write_recipe
 from model_export.fitting.starts import Start, find_starts, small_start, start_from
 from model_export.fitting.trying import choose_start
 from model_export.populations import read_listing, read_splits
@@ -100,17 +100,17 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
     wanted = Wanted(asked.name, _version(asked.models / asked.name), means, not_)
     material, listing = _material(layout, _more(asked))
 
-    def write(path: Path, start: Start, minutes: float) -> Recipe:
-        return write_recipe(path, wanted, material, start, minutes)
+    def write(path: Path, start: Start, length: Mapping[str, Any]) -> Recipe:
+        return write_recipe(path, wanted, material, start, length)
 
     minutes, small = asked.minutes or MINUTES, small_start(layout.modality, listing.items)
     if asked.bundle is not None:
         small = replace(small, said=f"measures {asked.bundle} as it is: what follows of training does not count")
-    recipe = write(recipe_path, small, minutes)
+    recipe = write(recipe_path, small, lasting(minutes))
     run = run_folder(recipe, asked.runs)
     splits = read_splits(recipe, run)
     if asked.start is not None:
-        write(recipe_path, start_from(asked.start, layout.modality), minutes)
+        write(recipe_path, start_from(asked.start, layout.modality), lasting(minutes))
     elif asked.bundle is None:
         starts = [small, *find_starts(layout.modality, splits, models=asked.models, runs=asked.runs, but=run)]
         write(recipe_path, *choose_start(starts, write, splits, minutes=minutes, folder=run / "tried"))

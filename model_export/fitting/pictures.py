@@ -59,6 +59,7 @@ def look(items: Sequence[Item]) -> Small:
             "sixteen_bit": "divide_257",
             "contrast": "paper" if ink else "none",
             "min_contrast": 16,
+            "jpeg": "scaled",
         },
         encoder=_encoder(size, ink=ink),
         augmentation=_ink_augmentation() if ink else _photograph_augmentation(colour=colour),

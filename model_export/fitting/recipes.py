@@ -19,7 +19,6 @@ from model_export.fitting.starts import Start
 from model_export.recipe import Recipe, read_recipe
 from model_export.training.run_folder import write_whole
 
-MOST_WARMUP = 20
 GROUPED_SHARE, OWN_GROUPED_SHARE = 0.5, 0.85
 """Share of batches from few groups; and from one, where groups are kinds of item that every unit has."""
 
@@ -47,9 +46,14 @@ class Material:
     has_units: bool
 
 
-def write_recipe(path: Path, wanted: Wanted, material: Material, start: Start, minutes: float) -> Recipe:
-    """Write the recipe of a training of so many minutes and read it back, checked."""
-    text = _text(_comments(material.layout, start), _sections(wanted, material, start, minutes))
+def lasting(minutes: float) -> dict[str, Any]:
+    """The length of a training of so many minutes, with a step of warm-up for each."""
+    return {"minutes": round(minutes, 4), "warmup_steps": int(minutes)}
+
+
+def write_recipe(path: Path, wanted: Wanted, material: Material, start: Start, length: Mapping[str, Any]) -> Recipe:
+    """Write the recipe of a training of such a length, by the fields of `[schedule]`, and read it back, checked."""
+    text = _text(_comments(material.layout, start), _sections(wanted, material, start, length))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
     return read_recipe(path)
@@ -64,7 +68,9 @@ def _comments(layout: Layout, start: Start) -> list[str]:
     ]
 
 
-def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) -> dict[str, Mapping[str, Any]]:
+def _sections(
+    wanted: Wanted, material: Material, start: Start, length: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
     layout = material.layout
     return {
         "": {
@@ -84,11 +90,7 @@ def _sections(wanted: Wanted, material: Material, start: Start, minutes: float) 
         "sampler": choose_sampler(material, start.batch),
         "augmentation": start.augmentation,
         "optimiser": start.optimiser,
-        "schedule": {
-            **start.schedule,
-            "minutes": round(minutes, 4),
-            "warmup_steps": min(MOST_WARMUP, int(2 * minutes)),
-        },
+        "schedule": {**start.schedule, **length},
         "calibration": describe_measuring(material),
     }
 

@@ -25,6 +25,8 @@ MODULES = "modules.json"
 """What tells a directory of sentence-transformers."""
 TRAINED_LAYERS = 2
 """Layers of a directory that are trained, the last ones: the others, and the token embeddings, stay as they are."""
+KEPT_SHARE = 0.5
+"""Of a directory's weights in those that come out: most of what is learnt stays, and most of what would be lost."""
 GENTLER = 0.3
 """What an earlier run's learning rate is multiplied by where its weights are trained on."""
 SMALL_SCHEDULE = {"name": "cosine", "check_every": 50, "keep": "best", "ema": 0.99}
@@ -44,6 +46,11 @@ class Start:
     params: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
     tokenizer: Mapping[str, Any] | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has learnt something already."""
+        return "from" in self.encoder
 
 
 def small_start(modality: str, items: Sequence[Item]) -> Start:
@@ -110,6 +117,7 @@ def _from_directory(folder: Path) -> Start:
             "from": str(folder.resolve()),
             "dimension": model.get_embedding_dimension(),
             "normalise": choose_metric(model, None)[0] == "cosine",
+            "from_share": KEPT_SHARE,
             "frozen_layers": max(0, layers - TRAINED_LAYERS),
         },
         batch=(16, 4),
