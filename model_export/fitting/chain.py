@@ -78,7 +78,8 @@ def _train(recipe_path: Path, run: Path, splits: Splits, *, fresh: bool) -> None
     if mark is not None and mark.best < mark.untrained_auc:
         print(
             f"note: validation AUC is {mark.best:.4f} at best after training and was {mark.untrained_auc:.4f} before: "
-            "more items, fewer minutes, a lower optimiser.learning_rate or a higher encoder.from_share may keep it"
+            "more items, a lower optimiser.learning_rate or a higher encoder.from_share may keep it; imported as they "
+            "are, the weights can be measured with --bundle"
         )
 
 
