@@ -107,8 +107,8 @@ def choose_sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]
         return {"classes": batch[0], "per_class": batch[1], "grouped_share": 0.0}
     classes = min(batch[0], len(counts))
     per_class = int(np.clip(np.median(counts), 2, batch[1]))
-    if items.pairs is not None:
-        return {"classes": classes, "per_class": per_class, "grouped_share": GROUPED_SHARE}
+    if items.pairs is not None:  # even, since a sampler's groups divide it, though pairs fill batches otherwise
+        return {"classes": classes - classes % 2, "per_class": per_class, "grouped_share": GROUPED_SHARE}
     if material.grouped is None:
         return {"classes": classes, "per_class": per_class, "grouped_share": 0.0}
     groups = 2 if material.grouped == "units" and len(np.unique(items.group)) > 1 and classes > 3 else 1
