@@ -42,7 +42,9 @@ class Work:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._modality = modalities.create(bundle.manifest.modality.name, bundle.manifest.modality.params, bundle.assets)
+        self._modality = modalities.create(
+            bundle.manifest.modality.name, bundle.manifest.modality.params, bundle.assets
+        )
         self._session = onnxruntime.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
         self._output = bundle.manifest.graph.output
         self._embedding = bundle.manifest.embedding
@@ -129,7 +131,9 @@ class Crew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()  # which ends the process
             process.join()
@@ -145,6 +149,12 @@ class Crew:
             pipe.send((layout, seconds))
         return [pipe.recv() for pipe in self._pipes]
 
+    def answers(self, layout: Layout) -> list[Values]:
+        """What the work gives for each request, in order, done by the first process with the layout's hand and cap."""
+        self._pipes[0].send((layout, None))
+        answers: list[Values] = self._pipes[0].recv()
+        return answers
+
 
 def _labour(pipe: Connection, folder: Path, bodies: Sequence[bytes], threads: int) -> None:
     work = Work(folder, threads)
@@ -155,6 +165,9 @@ def _labour(pipe: Connection, folder: Path, bodies: Sequence[bytes], threads: in
             layout, seconds = pipe.recv()
         except EOFError:
             return
+        if seconds is None:
+            pipe.send(_answers(work, bodies, layout))
+            continue
         if layout.hand not in hands:
             hands[layout.hand] = itertools.cycle(_deal(bodies, layout.hand))
         pipe.send(_turn(work, hands[layout.hand], layout, seconds))
@@ -176,6 +189,11 @@ def _turn(work: Work, hands: itertools.cycle[list[bytes]], layout: Layout, secon
         work.answer(next(hands), layout.cap, layout.trim)
         taken.append(time.perf_counter() - began)
     return Turn(len(taken) * layout.hand, taken, time.process_time() - cpu)
+
+
+def _answers(work: Work, bodies: Sequence[bytes], layout: Layout) -> list[Values]:
+    hands = [bodies[start : start + layout.hand] for start in range(0, len(bodies), layout.hand)]
+    return [values for hand in hands for values in work.answer(hand, layout.cap, layout.trim)]
 
 
 def _items(body: Any) -> list[Item]:

@@ -15,7 +15,15 @@ SCAN_SIDE = 1000
 GRAIN = 4.0
 """Standard deviation of a scan's grain, in grey levels: without it a JPEG would be unlike any camera's."""
 
-PEOPLE = ("a visitor", "my younger sister", "the new reader", "a student", "our neighbour", "the teacher", "an old friend")
+PEOPLE = (
+    "a visitor",
+    "my younger sister",
+    "the new reader",
+    "a student",
+    "our neighbour",
+    "the teacher",
+    "an old friend",
+)
 DEEDS = ("borrow", "bring back", "renew", "find", "copy", "order", "reserve")
 KINDS = ("a rare", "an illustrated", "the second", "a small", "some old", "a borrowed", "the missing")
 THINGS = ("map", "atlas", "newspaper", "novel", "letter", "photograph", "dictionary", "manuscript")

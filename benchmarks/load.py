@@ -11,19 +11,33 @@ import gc
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.samples import Load, Sample
-from benchmarks.wire import LOST, Answer, Connection, Wire
+from benchmarks.wire import LOST, Answer, Connection, ProtocolError, Wire
 
 MOST_CONNECTIONS = 900
 """Of an open loop; arrivals beyond wait, and their wait counts."""
 READY_CONNECTIONS = 16
 DRAIN_S = 60.0
 CLOSED, OPEN = "closed", "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """Closed loops, one a connection, each sending these requests round and round, and each from another one on."""
+
+    requests: Sequence[bytes]
+    connections: int
+
+    def turns(self) -> list[Iterator[tuple[int, bytes]]]:
+        """What each connection sends: numbers of requests, and the requests."""
+        numbered = list(enumerate(self.requests))
+        starts = [place * len(numbered) // self.connections for place in range(self.connections)]
+        return [itertools.cycle([*numbered[start:], *numbered[:start]]) for start in starts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +61,19 @@ def drive(
     port: int,
     seconds: float,
     *,
-    closed: Sequence[Sequence[bytes]] = (),
+    loops: Loops | None = None,
     arrivals: Arrivals | None = None,
     settle_s: float = 0.0,
 ) -> Load:
     """Load the server for `settle_s` and then for `seconds`, which alone count; wait for what is under way at the end.
 
-    `closed` holds the requests of each closed loop, sent round and round. A request without an answer DRAIN_S after
-    the end, or whose connection is lost, counts as an error.
+    A request without an answer DRAIN_S after the end, or whose connection is lost, counts as an error.
     """
     gc.collect()
     gc.disable()  # what came back is kept until the end, and walking it again and again would cost more than sending
     try:
         with Wire(port) as wire:
-            return _Drive(wire, closed, arrivals).run(settle_s, seconds)
+            return _Drive(wire, loops, arrivals).run(settle_s, seconds)
     finally:
         gc.enable()
 
@@ -68,9 +81,9 @@ def drive(
 class _Drive:
     """One load under way."""
 
-    def __init__(self, wire: Wire, closed: Sequence[Sequence[bytes]], arrivals: Arrivals | None) -> None:
+    def __init__(self, wire: Wire, loops: Loops | None, arrivals: Arrivals | None) -> None:
         self._wire = wire
-        self._turns = {wire.open(): itertools.cycle(enumerate(requests)) for requests in closed}
+        self._turns = {wire.open(): turn for turn in (loops.turns() if loops else ())}
         self._arrivals = arrivals
         self._arriving = itertools.cycle(enumerate(arrivals.requests if arrivals else ()))
         self._idle = {wire.open(): None for _ in range(READY_CONNECTIONS if arrivals else 0)}
@@ -110,13 +123,12 @@ class _Drive:
 
     def _collect(self, seconds: float, end: float) -> None:
         """Take what was answered or lost within `seconds`; closed loops go on until `end`."""
-        for connection, answer in self._wire.wait(seconds):
+        for answered, answer in self._wire.wait(seconds):
             now = time.perf_counter()
-            sent = self._under_way.pop(connection, None)  # None: an idle connection that the server has closed
+            sent = self._under_way.pop(answered, None)  # None: an idle connection that the server has closed
             if sent is not None:
                 self._samples.append(Sample(sent.loop, sent.request, sent.due, sent.at, now, answer))
-            if answer.status == LOST:
-                connection = self._replace(connection)
+            connection = self._replace(answered) if answer.status == LOST else answered
             if connection not in self._turns:
                 self._idle[connection] = None
             elif now < end:
@@ -138,3 +150,21 @@ def _schedule(arrivals: Arrivals | None, began: float, end: float) -> deque[floa
     count = int((end - began) * arrivals.rate * 1.5) + 50
     times = began + np.cumsum(np.random.default_rng(arrivals.seed).exponential(1 / arrivals.rate, count))
     return deque(times[times < end].tolist())
+
+
+def ask_each(port: int, requests: Sequence[bytes]) -> list[Answer]:
+    """Every request once, one after another on one connection: what the server says when it has nothing else to do.
+
+    Raises ProtocolError where the server goes away.
+    """
+    answers = []
+    with Wire(port) as wire:
+        connection = wire.open()
+        for request in requests:
+            wire.send(connection, request)
+            while not (answered := wire.wait(DRAIN_S)):
+                pass
+            answers.append(answered[0][1])
+            if answers[-1].status == LOST:
+                raise ProtocolError("the server closed the connection")
+    return answers

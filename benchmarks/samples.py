@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def lag_ms(self) -> float:
-        """How much later than due it was sent: the load's own fault, or that of a server that keeps every connection."""
+        """How much later than due it was sent: for want of CPU, or of a connection."""
         return 1000 * (self.sent - self.due)
 
 

@@ -20,7 +20,7 @@ STOP_S = 15.0
 WAKE_S = 0.2
 
 
-class ServerFailed(Exception):
+class ServerError(Exception):
     """A server did not come up; the text says what it printed last."""
 
 
@@ -53,7 +53,7 @@ class Server:
 def started(command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str]) -> Iterator[Server]:
     """Start `command`, in which {port} stands for a free port, until GET `ready` answers 200; end it after.
 
-    `environment` is added to this process's own, less the service's settings. Output goes to `log`. Raises ServerFailed.
+    `environment` is added to this process's own, less the service's settings. Output goes to `log`. Raises ServerError.
     """
     port = _free_port()
     own = {name: value for name, value in os.environ.items() if not name.startswith("TWINSERVE_")}
@@ -84,7 +84,7 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int, ready: str, log: Pa
             return
         time.sleep(0.02)
     last = log.read_text(errors="replace").strip().splitlines()[-3:]
-    raise ServerFailed(" / ".join(last) or "it printed nothing")
+    raise ServerError(" / ".join(last) or "it printed nothing")
 
 
 def _status(port: int, path: str) -> int | None:

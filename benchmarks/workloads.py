@@ -54,9 +54,7 @@ class Workload:
     def alone(self) -> Workload:
         """The same pairs or inputs with one in each request."""
         size = 2 if self.compares else 1
-        single = tuple(
-            items[start : start + size] for items in self.requests for start in range(0, len(items), size)
-        )
+        single = tuple(items[start : start + size] for items in self.requests for start in range(0, len(items), size))
         return Workload(self.name, self.title, self.model, "/compare" if self.compares else "/embed", single)
 
     def _body(self, items: Sequence[Item]) -> bytes:
