@@ -1,4 +1,4 @@
-"""What one run knows: where models and peers lie, how much effort it makes, and how the service is started and asked."""
+"""What one run knows: where models and peers lie, how much effort it makes, how the service is started and asked."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QUICK = Effort(rounds=1, seconds=1.0, settle_s=0.2, search_s=0.08, quick=True)
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One run. `logs` is a folder for what servers print; `weights` are MiniLM's, as sentence-transformers keep them."""
+    """One run. `logs` is for what servers print; `weights` is MiniLM as sentence-transformers keeps it."""
 
     models: Path
     peers: Path

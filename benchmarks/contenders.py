@@ -50,7 +50,7 @@ def litserve(workload: Workload, bench: Bench) -> Contender | None:
 
 
 def infinity(workload: Workload, bench: Bench) -> Contender | None:
-    """infinity-emb, torch engine and else its defaults, with short texts. Raises UnmeasuredError where it is not there."""
+    """infinity-emb with its torch engine and defaults, on short texts. Raises UnmeasuredError where it is not there."""
     if workload.name != "short-texts" or workload.model != MINILM:
         return None
     program = _installed(bench, "infinity", "infinity_emb")

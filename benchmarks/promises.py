@@ -14,8 +14,7 @@ LATENCY = 1.15
 OVER_TUTORIAL = 1.7
 OVER_INFINITY = 2.5
 PROMPT = 0.99
-"""Of refusals, the share that must come within overload.PROMPT_MS: all of them, but for the one in a hundred that a busy
-machine delays on the client's side."""
+"""The share of refusals that must come within overload.PROMPT_MS. One in a hundred may be the load's own delay."""
 BATCH_MS = 50.0
 """TWINSERVE_BATCH_MS as it is by default."""
 
