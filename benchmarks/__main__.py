@@ -6,11 +6,13 @@ import argparse
 import datetime
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import onnxruntime
 
@@ -28,6 +30,7 @@ PARTS = (*WORKLOADS, "overload", "mixed", "latency")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code is 0 even where a promise is not held: this measures, it does not judge a change."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
     with tempfile.TemporaryDirectory(prefix="twinserve-bench-") as folder:
         effort = QUICK if options.quick else FULL
         cores = len(os.sched_getaffinity(0))
@@ -91,6 +94,11 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """Leave through every `finally`, so that no server is left behind."""
+    raise SystemExit(128 + number)
 
 
 def say(line: str) -> None:

@@ -160,6 +160,7 @@ def _labour(pipe: Connection, folder: Path, bodies: Sequence[bytes], threads: in
     work = Work(folder, threads)
     pipe.send(None)
     hands: dict[int, itertools.cycle[list[bytes]]] = {}
+    seen: set[Layout] = set()
     while True:
         try:
             layout, seconds = pipe.recv()
@@ -170,6 +171,9 @@ def _labour(pipe: Connection, folder: Path, bodies: Sequence[bytes], threads: in
             continue
         if layout.hand not in hands:
             hands[layout.hand] = itertools.cycle(_deal(bodies, layout.hand))
+        if layout not in seen:
+            work.answer(next(hands[layout.hand]), layout.cap, layout.trim)  # the first run of a shape plans its memory
+            seen.add(layout)
         pipe.send(_turn(work, hands[layout.hand], layout, seconds))
 
 
@@ -181,7 +185,6 @@ def _deal(bodies: Sequence[bytes], hand: int) -> list[list[bytes]]:
 
 
 def _turn(work: Work, hands: itertools.cycle[list[bytes]], layout: Layout, seconds: float) -> Turn:
-    work.answer(next(hands), layout.cap, layout.trim)  # plans memory for the shape
     taken: list[float] = []
     cpu = time.process_time()
     end = time.perf_counter() + seconds

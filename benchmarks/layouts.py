@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 SERVICE_THREADS = 1
 """Threads inside one inference of the service on CPU; its single request has this layout."""
@@ -29,36 +29,71 @@ class Layout:
         return f"{self.processes} x {self.threads} threads, {self.hand} in hand, batches of {self.cap}{trimmed}"
 
 
-def candidates(connections: int, cores: int, items: int, *, sequences: bool) -> list[Layout]:
-    """Every layout that holds at most `connections` requests of `items` items each; trimming is for sequences.
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Every layout that holds at most `connections` requests of `items` items each; trimming is for `sequences`.
 
     A single request runs as the service's does: one process, its number of threads.
     """
-    shapes = [(1, SERVICE_THREADS)] if connections == 1 else _shapes(min(cores, connections), cores)
-    return [
-        Layout(processes, threads, hand, cap, trim)
-        for processes, threads in shapes
-        for hand in _powers(4, connections // processes)
-        for cap in _powers(2, min(hand * items, MOST_IN_BATCH))
-        for trim in ((False, True) if sequences else (False,))
-    ]
+
+    connections: int
+    cores: int
+    items: int
+    sequences: bool
+
+    def first(self) -> Layout:
+        """Where the search begins: a process a core, as many requests in hand as there may be."""
+        processes = min(self.cores, self.connections)
+        hand = self.connections // processes
+        return Layout(processes, SERVICE_THREADS, hand, min(8, hand * self.items), self.sequences)
+
+    def along(self, layout: Layout) -> Iterator[Iterator[Layout]]:
+        """The axes: layouts that differ from this one in batch, in hand, in processes and threads, in trimming."""
+        yield (replace(layout, cap=cap) for cap in self._caps(layout.hand))
+        yield (self._with_hand(layout, hand) for hand in _powers(4, self.connections // layout.processes))
+        yield (self._with_processes(layout, processes) for processes in self._processes())
+        yield (replace(layout, trim=trim) for trim in ((False, True) if self.sequences else (False,)))
+
+    def _caps(self, hand: int) -> Sequence[int]:
+        """Of requests with many items the largest three: a try of small batches would take long and never be best."""
+        return _powers(2, min(hand * self.items, MOST_IN_BATCH))[-3 if self.items > MOST_IN_BATCH else 0 :]
+
+    def _processes(self) -> Sequence[int]:
+        return (1,) if self.connections == 1 else _powers(2, min(self.cores, self.connections))
+
+    def _with_hand(self, layout: Layout, hand: int) -> Layout:
+        return replace(layout, hand=hand, cap=min(layout.cap, hand * self.items))
+
+    def _with_processes(self, layout: Layout, processes: int) -> Layout:
+        threads = SERVICE_THREADS if self.connections == 1 else max(1, self.cores // processes)
+        hand = self.connections // processes
+        return self._with_hand(replace(layout, processes=processes, threads=threads), hand)
 
 
-def search(layouts: Sequence[Layout], rate: Callable[[Layout, float], float], seconds: float) -> Layout:
-    """The fastest: every one is tried for so many seconds, the best few once more for three times as long.
+def search(space: Space, rate: Callable[[Layout, float], float], seconds: float) -> Layout:
+    """The fastest found: best along one axis after another, twice round, each layout tried for so many seconds.
 
-    What the winner's rate was here is not its figure: the largest of many noisy numbers flatters. It is measured anew.
+    The best few of all that were tried have another, three times as long. What the winner's rate was here is not its
+    figure: the largest of many noisy numbers flatters. It is measured anew.
     """
-    first = sorted(layouts, key=lambda layout: rate(layout, seconds), reverse=True)[:FINALISTS]
-    return max(first, key=lambda layout: rate(layout, 3 * seconds)) if len(first) > 1 else first[0]
+    tried: dict[Layout, float] = {}
+
+    def best(layouts: Iterator[Layout]) -> Layout:
+        some = list(layouts)
+        for layout in some:
+            if layout not in tried:
+                tried[layout] = rate(layout, seconds)
+        return max(some, key=tried.__getitem__)
+
+    layout = space.first()
+    for _ in range(2):
+        for axis in range(4):
+            layout = best(list(space.along(layout))[axis])
+    finalists = sorted(tried, key=tried.__getitem__, reverse=True)[:FINALISTS]
+    return max(finalists, key=lambda one: rate(one, 3 * seconds)) if len(finalists) > 1 else layout
 
 
-def _shapes(most: int, cores: int) -> list[tuple[int, int]]:
-    """Processes and threads that use every core, or as many processes as there are requests."""
-    return [(processes, max(1, cores // processes)) for processes in _powers(2, most)]
-
-
-def _powers(base: int, most: int) -> Iterable[int]:
+def _powers(base: int, most: int) -> list[int]:
     """1, base, base squared, ... and `most` itself."""
     sizes, size = [], 1
     while size < most:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.bound import Crew, Turn
 from benchmarks.checks import Difference, Given, differences, distinct_answers
-from benchmarks.layouts import Layout, candidates, search
+from benchmarks.layouts import Layout, Space, search
 from benchmarks.load import Loops, drive
 from benchmarks.processes import cpu_seconds, pss_mb
 from benchmarks.samples import OK, REFUSED, percentile
@@ -148,9 +148,8 @@ class BoundSubject:
         )
 
     def _search(self, connections: int) -> Layout:
-        items = len(self._workload.requests[0])
-        layouts = candidates(connections, self._cores, items, sequences=not self._workload.compares)
-        return search(layouts, self._measure_layout, self._search_s)
+        items, sequences = len(self._workload.requests[0]), not self._workload.compares
+        return search(Space(connections, self._cores, items, sequences), self._measure_layout, self._search_s)
 
     def _measure_layout(self, layout: Layout, seconds: float) -> float:
         if (layout, seconds) not in self._rates:  # other connections may have asked for the same layout

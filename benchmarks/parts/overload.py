@@ -15,6 +15,8 @@ TIMES = 3.0
 PEAK_CONNECTIONS = 64
 PROMPT_MS = 5.0
 """A refusal within this time is prompt."""
+FILL_S = 2.0
+"""Until the queue is full and what is measured is the steady state."""
 QUEUES_MS = (5000.0, 250.0)
 """The default, and one that binds before the number of requests that a worker takes at once."""
 
@@ -60,7 +62,7 @@ def _measure(workload: Workload, bench: Bench, queue_ms: float, say: Callable[[s
         with server.awake():
             before = drive(server.port, effort.seconds, loops=loops, settle_s=effort.settle_s).rate
             arrivals = Arrivals(requests, TIMES * before)
-            load = drive(server.port, 2 * effort.seconds, arrivals=arrivals, settle_s=2 * effort.settle_s)
+            load = drive(server.port, 2 * effort.seconds, arrivals=arrivals, settle_s=FILL_S)
             after = drive(server.port, effort.seconds, loops=loops, settle_s=effort.settle_s).rate
     accepted, refused = load.latencies_ms(), load.latencies_ms(REFUSED)
     hints = [one.answer.retry_after for one in load.due if one.answer.status == REFUSED]
