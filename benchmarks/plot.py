@@ -18,6 +18,7 @@ def can_plot() -> bool:
 def plot_latency(points: Sequence[Point], path: Path) -> None:
     """Draw median and 99th percentile of each subject against the rate offered, and save it."""
     from matplotlib.figure import Figure  # noqa: PLC0415  (see can_plot)
+    from matplotlib.ticker import StrMethodFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -30,6 +31,8 @@ def plot_latency(points: Sequence[Point], path: Path) -> None:
         ):
             axes.plot(offered, values, style, marker="o", color=f"C{number}", label=f"{subject}, {label}")
     axes.set(xlabel="requests offered a second (open loop, Poisson)", ylabel="latency, ms", yscale="log")
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted(StrMethodFormatter("{x:g}"))
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
