@@ -31,7 +31,7 @@ class CompareAPI(litserve.LitAPI):  # type: ignore[misc]  # LitServe is not inst
         options.intra_op_num_threads = 1
         self._encoder = Encoder(self._folder, options)
 
-    def decode_request(self, request: Any) -> Any:
+    def decode_request(self, request) -> Any:  # type: ignore[no-untyped-def]  # LitServe takes a type for a schema
         """The pair."""
         return request["a"], request["b"]
 
