@@ -37,7 +37,7 @@ class Effort:
     quick: bool
 
 
-FULL = Effort(rounds=3, seconds=3.0, settle_s=0.5, search_s=0.25, quick=False)
+FULL = Effort(rounds=3, seconds=2.5, settle_s=0.5, search_s=0.2, quick=False)
 QUICK = Effort(rounds=1, seconds=1.0, settle_s=0.2, search_s=0.08, quick=True)
 
 

@@ -65,7 +65,7 @@ def drive(
     arrivals: Arrivals | None = None,
     settle_s: float = 0.0,
 ) -> Load:
-    """Load the server for `settle_s` and then for `seconds`, which alone count; wait for what is under way at the end.
+    """Load the server for `settle_s` and then for `seconds`, which alone count, and wait for what is under way then.
 
     A request without an answer DRAIN_S after the end, or whose connection is lost, counts as an error.
     """
@@ -102,8 +102,11 @@ class _Drive:
             self._collect((due[0] if due and due[0] > now else end) - now, end)
         share = (time.process_time() - cpu) / (settle_s + seconds)
         deadline = end + DRAIN_S
+        # The load stays until what was sent in the window is answered: an emptying server would flatter the last ones.
+        while any(sent.at < end for sent in self._under_way.values()) and (now := time.perf_counter()) < deadline:
+            self._collect(deadline - now, deadline)
         while self._under_way and (now := time.perf_counter()) < deadline:
-            self._collect(deadline - now, end)
+            self._collect(deadline - now, 0.0)
         now = time.perf_counter()
         unanswered = [*self._under_way.values(), *(_Sent(OPEN, 0, late, late) for late in due)]
         self._samples += [Sample(sent.loop, sent.request, sent.due, sent.at, now, Answer(LOST)) for sent in unanswered]
@@ -122,7 +125,7 @@ class _Drive:
         self._wire.send(connection, request)
 
     def _collect(self, seconds: float, end: float) -> None:
-        """Take what was answered or lost within `seconds`; closed loops go on until `end`."""
+        """Take what was answered or lost within `seconds`; closed loops send on until `end`."""
         for answered, answer in self._wire.wait(seconds):
             now = time.perf_counter()
             sent = self._under_way.pop(answered, None)  # None: an idle connection that the server has closed

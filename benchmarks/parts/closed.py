@@ -59,6 +59,6 @@ def measure(workload: Workload, bench: Bench, server: Server, say: Callable[[str
             for connections in quick if effort.quick else workload.connections:
                 say(f"{workload.name}: round {number + 1} of {effort.rounds}, {connections} connections")
                 for place in turned(subjects, number):
-                    measured = subjects[place].measure(connections, effort.seconds, effort.settle_s)
+                    measured = subjects[place].measure(connections, workload.times * effort.seconds, effort.settle_s)
                     result.rounds[-1].append(measured)
     return result

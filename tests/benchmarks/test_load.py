@@ -48,7 +48,7 @@ def test_errors_and_refusals_are_counted_apart_and_throughput_counts_neither() -
     assert load.errors == sum(number % 4 == 1 for number in range(total))
     assert load.count(lambda status: status == REFUSED) == sum(number % 4 == 2 for number in range(total))
     answered = sum(one.answer.status == OK and one.done < load.end for one in load.samples)
-    assert load.rate == pytest.approx(answered / 0.2)
+    assert answered / 0.2 <= load.rate <= (answered + 1) / 0.2
     assert {one.answer.retry_after for one in load.samples if one.answer.status == REFUSED} == {b"2"}
 
 
