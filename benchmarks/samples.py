@@ -38,10 +38,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Load:
-    """Every sample, the window that counts, and the share of one CPU that sending took.
+    """Every sample, the window that counts, and the share of one CPU that sending took in it.
 
-    Latencies and errors are of the requests that were due in the window, so that those under way at its end are not left
-    out for being slow.
+    Latencies and errors are of the requests that were due in the window, so that those under way at its end are not
+    left out for being slow.
     """
 
     samples: Sequence[Sample]
