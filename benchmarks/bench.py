@@ -68,7 +68,8 @@ class Bench:
         """The service on all models, with these settings beside its defaults."""
         command = [sys.executable, "-m", "app", "serve", "--models", str(self.models), "--port", "{port}"]
         environment = {f"TWINSERVE_{name.upper()}": str(value) for name, value in settings.items()}
-        with started(command, "/health/ready", self.logs / "service.log", environment) as server:
+        log = self.logs / f"{'-'.join(['service', *map(str, settings.values())])}.log"
+        with started(command, "/health/ready", log, environment) as server:
             yield server
 
 
