@@ -2,7 +2,7 @@
 
 inputs.py     pictures and texts made for the project
 workloads.py  what is asked: requests of one kind, for the service and for peers
-bound.py      the same work by plain processes without HTTP; layouts.py searches their best layout
+bound.py      the same work without HTTP; crew.py does it in plain processes, layouts.py searches their best layout
 wire.py       HTTP/1.1 on raw sockets; load.py sends in closed and open loops; samples.py sums up what came back
 servers.py    a server under test, in processes of its own; processes.py reads its CPU time and memory
 subjects.py   who is measured: bound, service, tutorial service, and the peers that are installed

@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from benchmarks.bound import Crew, Turn
 from benchmarks.checks import Difference, Given, differences, distinct_answers
+from benchmarks.crew import Crew, Turn
 from benchmarks.layouts import Layout, Space, search
 from benchmarks.load import Loops, drive
 from benchmarks.processes import cpu_seconds, pss_mb

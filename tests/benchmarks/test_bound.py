@@ -11,8 +11,9 @@ import pytest
 from app.core.bundle import read_bundle
 from app.core.modalities.base import Limits
 from app.runtime.encoder import Encoder
-from benchmarks.bound import Crew, Work, _deal
+from benchmarks.bound import Work
 from benchmarks.checks import guard_band, join, read_answer
+from benchmarks.crew import Crew, _deal
 from benchmarks.inputs import sentence
 from benchmarks.layouts import Layout
 from benchmarks.workloads import Route, Workload, find_bundle
