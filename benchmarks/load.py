@@ -97,9 +97,9 @@ class _Drive:
         for connection in list(self._turns):
             self._send_next(connection)
         while (now := time.perf_counter()) < end:
-            while due and due[0] <= now and self._has_idle():
-                self._send(self._idle.popitem()[0], OPEN, *next(self._arriving), due.popleft())
+            self._send_due(due, now)
             self._collect((due[0] if due and due[0] > now else end) - now, end)
+        self._send_due(due, end)
         share = (time.process_time() - cpu) / (settle_s + seconds)
         deadline = end + DRAIN_S
         # The load stays until what was sent in the window is answered: an emptying server would flatter the last ones.
@@ -111,6 +111,11 @@ class _Drive:
         unanswered = [*self._under_way.values(), *(_Sent(OPEN, 0, late, late) for late in due)]
         self._samples += [Sample(sent.loop, sent.request, sent.due, sent.at, now, Answer(LOST)) for sent in unanswered]
         return Load(self._samples, began + settle_s, end, share)
+
+    def _send_due(self, due: deque[float], now: float) -> None:
+        """Send what is due by now, as long as there are connections."""
+        while due and due[0] <= now and self._has_idle():
+            self._send(self._idle.popitem()[0], OPEN, *next(self._arriving), due.popleft())
 
     def _has_idle(self) -> bool:
         if not self._idle and len(self._wire) < MOST_CONNECTIONS:
