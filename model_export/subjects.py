@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class Preparation(Protocol):
 
 
 class Subject(Protocol):
-    """Something that embeds items and says at which thresholds it decides."""
+    """Something that embeds items and says at which thresholds it decides, and until when that evidence is valid."""
 
     key: str
     preparation: Preparation
@@ -49,6 +50,7 @@ class Subject(Protocol):
     metric: Metric
     points: Sequence[Mapping[str, Any]]
     calibration: Calibration | None
+    valid_until: datetime.date | None
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """Embed items; those that are refused are counted. Raises CommandError where all are."""
@@ -65,6 +67,15 @@ def points_of(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
     return describe_points(bundle.calibration) if bundle.manifest.status == "released" else ()
 
 
+def choose_point(key: str, points: Sequence[Mapping[str, Any]], named: str | None) -> Mapping[str, Any]:
+    """The point TYPE:NAME, the default one where None; `key` says whose. Raises CommandError where there is none."""
+    for point in points:
+        if f"{point['impostor']}:{point['name']}" == named or (named is None and point["default"]):
+            return point
+    own = ", ".join(f"{point['impostor']}:{point['name']}" for point in points) or "none"
+    raise CommandError(f"{key}: has no operating point {named or 'by default'}; it has {own}")
+
+
 class LocalSubject:
     """A bundle in a folder, embedded in this process on one CPU thread. Raises BundleRefused."""
 
@@ -76,6 +87,9 @@ class LocalSubject:
         self.metric: Metric = bundle.manifest.embedding.metric
         self.calibration: Calibration | None = bundle.calibration
         self.points: Sequence[Mapping[str, Any]] = points_of(bundle)
+        self.valid_until: datetime.date | None = None
+        if bundle.calibration is not None:
+            self.valid_until = _valid_until(bundle.calibration.date, bundle.calibration.valid_for_days)
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """See embed_all."""
@@ -102,6 +116,9 @@ class RemoteSubject:
         self.preparation: Preparation = ModalityChoice(**told["modality"])
         self.metric: Metric = told["embedding"]["metric"]
         self.points: Sequence[Mapping[str, Any]] = told["operating_points"]
+        self.valid_until: datetime.date | None = None
+        if (evidence := told["calibration"]) is not None:
+            self.valid_until = _valid_until(datetime.date.fromisoformat(evidence["date"]), evidence["valid_for_days"])
         self._fingerprint = told["fingerprint"]
         self._dimension = told["embedding"]["dimension"]
         self._batch = min(BATCH, told["limits"]["max_items"])
@@ -176,6 +193,11 @@ class RemoteSubject:
         if problem.get("code") == "too_large":
             return 0 if count == 1 else None
         raise CommandError(f"the service refuses: {problem.get('detail', 'without saying why')}")
+
+
+def _valid_until(date: datetime.date, days: int) -> datetime.date:
+    """The last day on which a calibration is not stale; the last there is, for one that outlives the calendar."""
+    return datetime.date.fromordinal(min(date.toordinal() + days, datetime.date.max.toordinal()))
 
 
 def _to_http(item: Item) -> dict[str, Any]:
