@@ -121,7 +121,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--point",
         metavar="TYPE:NAME",
-        help="with --pairs: the claim that decides, as random:fmr_1e-2, where none is refuted; the default one when left out",
+        help="with --pairs: the claim that decides where none is refuted, as random:fmr_1e-2; by default the default one",
     )
     command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)

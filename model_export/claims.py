@@ -1,17 +1,17 @@
 """What labelled pairs show of the claims made at operating points, and whether the claims hold there.
 
-A claim is a rate with bounds, measured on one sample; the pairs are another sample, whose bounds come from a bootstrap by
-unit. Both err, so that two samples are compared: the claim is refuted where the rate is **higher** here than it was there
-by more than the errors of both explain. The lower bound of the difference of two rates, from the bounds of each, is
+A claim is a rate with bounds, measured on one sample; the pairs are another, with bounds from a bootstrap by unit. Both
+err, so that two samples are compared: the claim is refuted where the rate is **higher** here than it was there by more
+than the errors of both explain. The lower bound of the difference of two rates, from the bounds of each, is
 
     here - claimed - sqrt((here - here.low)^2 + (claimed.high - claimed)^2)
 
-(Zou & Donner 2008, "Construction of confidence limits about effect measures"): it needs no symmetry, and works where no error
-was seen. With bounds of 95 % it is above 0 with a chance of 2.5 % where the rates are equal; `p_higher` gives the level
-at which it just would be, the two errors being scaled as those of a normal figure. All rates of all points are one family: a
-single one refuted by luck is an alarm, so that p is held against Holm's steps (Holm 1979) at 5 %.
+(Zou & Donner 2008, "Construction of confidence limits about effect measures"): it needs no symmetry, and no error need
+be seen. With bounds of 95 % it is above 0 with a chance of 2.5 % where the rates are equal; `p_higher` is the level at
+which it would be just 0, the two errors being scaled as a normal figure's. All rates of all points are one family, since
+a single one that is refuted is an alarm: p is held against 5 % by Holm's steps (Holm 1979).
 
-A claim that is not refuted **holds** where the rate here lies within its bounds or below them, and the pairs rule out that it
+A claim that is not refuted **holds** where the rate here is within its bounds or below, and the pairs rule out that it
 is far off: where their own upper bound is at most twice the claim's, in odds. Otherwise they are too few to say.
 """
 
@@ -104,7 +104,7 @@ def hold_claims(points: Points, scores: Scores, *, draws: int, seed: int) -> lis
     types = {point["impostor"] for point in points}
     default = next((point["impostor"] for point in points if point["default"]), None)
     stands_for = {name: name for name in scores.impostors}
-    if LABELLED in scores.impostors and LABELLED not in types and default not in stands_for:
+    if default is not None and LABELLED in stands_for and LABELLED not in types and default not in stands_for:
         stands_for[default] = LABELLED
     shown = show_at(points, scores, draws=draws, seed=seed)
     pairs: list[tuple[Rate, Rate] | None] = []
@@ -128,7 +128,7 @@ def sum_up(held: Sequence[Held], deciding: Mapping[str, Any]) -> tuple[Outcome, 
     name = f"{deciding['impostor']}:{deciding['name']}"
     if one.fmr is None:
         types = ", ".join(one.shown.fmr)
-        why = f"no pair is of type {deciding['impostor']}, only {types}; name types in the column impostor, or give --point"
+        why = f"no pair is of its type, only of {types}; name types in the column impostor, or give --point"
         return "too few to say", f"nothing can be said of {name}: {why}"
     if one.outcome == "holds":
         return "holds", f"not refuted: {name} holds here"

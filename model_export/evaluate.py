@@ -91,8 +91,8 @@ def evaluate_pairs(
 ) -> Outcome | None:
     """Measure on labelled pairs; print tables, write a report to `out`. Returns whether the claims hold (claims.py).
 
-    floor: as above, by the subject's modality where None. point: TYPE:NAME, which decides where no claim is refuted; the
-    default one where None. None is returned where nothing is claimed. Raises CommandError for a table that cannot be
+    floor: as above, by the subject's modality where None. point: TYPE:NAME, which decides where no claim is refuted;
+    the default one where None. Returns None where nothing is claimed. Raises CommandError for a table that cannot be
     used, or a point that there is not.
     """
     deciding = choose_point(subject.key, subject.points, point) if subject.points or point else None
