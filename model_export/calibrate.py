@@ -45,11 +45,13 @@ from model_export.beside import (
     recipe_tables,
 )
 from model_export.calibration_loss import Loss, drop_broken, judge_ratios
-from model_export.card import write_card
+from model_export.card import markdown_table, write_card
+from model_export.claim_tables import renewed_table
 from model_export.comparing import Scores, score_all_pairs
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs
@@ -149,6 +151,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
     tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables += _beside_old(subject, calibration, scores, study)
     calibration, more = measure_references(
         calibration,
         subject.metric,
@@ -207,6 +210,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
         folds=FOLDS,
     )
     sides = beside_pairs(subject, table)
+    tell_doubts(sides[0].measured)
     rows, scores, drawn = sides[0].rows, sides[0].measured.scores, sides[0].sampled
     kept = np.flatnonzero(rows.kept)
     sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, scores)
@@ -214,7 +218,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
     population = f"{study.population}, each part judged at thresholds fitted on the others"
     calibration, protocol = _cross_fit(study, calibration, scores, population)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
-    tables = pair_tables(sides, table, losses)
+    tables = [*pair_tables(sides, table, losses), *_beside_old(subject, calibration, scores, study)]
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
@@ -308,6 +312,16 @@ def _cross_fit(study: Study, calibration: Calibration, scores: Scores, populatio
         print(f"nothing is verified: {error}")
         return calibration, f"not verified: {error}"
     return calibration, f"verified by cross-fitting: {population}"
+
+
+def _beside_old(subject: LocalSubject, calibration: Calibration, scores: Scores, study: Study) -> list[Table]:
+    """What the bundle claimed until now beside what it claims from now on, printed; none where it claimed nothing."""
+    if not subject.points:
+        return []
+    new = describe_points(calibration)
+    heading, rows = renewed_table(subject.points, new, scores, draws=study.draws, seed=study.seed)
+    print("\n".join([f"\n{heading}\n", *markdown_table(rows), ""]))
+    return [(heading, rows)]
 
 
 def _publish(

@@ -8,8 +8,8 @@ than the errors of both explain. The lower bound of the difference of two rates,
 
 (Zou & Donner 2008, "Construction of confidence limits about effect measures"): it needs no symmetry, and no error need
 be seen. With bounds of 95 % it is above 0 with a chance of 2.5 % where the rates are equal; `p_higher` is the level at
-which it would be just 0, the two errors being scaled as a normal figure's. All rates of all points are one family, since
-a single one that is refuted is an alarm: p is held against 5 % by Holm's steps (Holm 1979).
+which it would be just 0, the two errors being scaled as a normal figure's. All rates of all points are one family,
+since a single one that is refuted is an alarm: p is held against 5 % by Holm's steps (Holm 1979).
 
 A claim that is not refuted **holds** where the rate here is within its bounds or below, and the pairs rule out that it
 is far off: where their own upper bound is at most twice the claim's, in odds. Otherwise they are too few to say.

@@ -37,6 +37,7 @@ from model_export.claims import Outcome, hold_claims, sum_up
 from model_export.comparing import score_all_pairs
 from model_export.datasets import LabelledItems, Splits
 from model_export.figures import Sampled, draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, keep_labelled, largest_difference, sample_for_band
 from model_export.pairs import PairTable, read_pairs
 from model_export.populations import read_splits
@@ -98,6 +99,7 @@ def evaluate_pairs(
     deciding = choose_point(subject.key, subject.points, point) if subject.points or point else None
     table = read_pairs(path, subject.form)
     sides = beside_pairs(subject, table, floor)
+    tell_doubts(sides[0].measured)
     own, default = sides[0], default_point(subject.points)
     sampled, measured = own.sampled, own.measured
     losses = judge_ratios(subject.calibration, sampled, seed=PAIR_SEED, folds=None)

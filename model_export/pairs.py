@@ -80,11 +80,14 @@ class PairTable:
 
 @dataclass(frozen=True)
 class MeasuredPairs:
-    """Scores of the pairs whose items could both be embedded; score float32 and label bool (pairs,), each pair once."""
+    """Scores of the pairs whose items could both be embedded; score float32, label bool and number of its row int64
+    (pairs,), each pair once.
+    """
 
     scores: Scores
     score: npt.NDArray[np.float32]
     label: Booleans
+    row: Integers
 
 
 def read_pairs(path: Path, form: str) -> PairTable:
@@ -184,6 +187,7 @@ def score_pairs(
         ),
         score,
         label,
+        table.row[kept],
     )
 
 

@@ -6,7 +6,8 @@ import base64
 import datetime
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,8 +106,8 @@ class RemoteSubject:
 
     calibration: Calibration | None = None
 
-    def __init__(self, url: str, model: str, client: httpx.Client | None = None) -> None:
-        self._client = client or httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+    def __init__(self, url: str, model: str, client: httpx.Client) -> None:
+        self._client = client
         told = self._json(self._send("GET", f"/v1/models/{model}"))
         if "name" not in told:
             raise CommandError(f"{url}: {told.get('detail', 'is no such service')}")
@@ -193,6 +194,13 @@ class RemoteSubject:
         if problem.get("code") == "too_large":
             return 0 if count == 1 else None
         raise CommandError(f"the service refuses: {problem.get('detail', 'without saying why')}")
+
+
+@contextmanager
+def open_service(url: str, model: str) -> Iterator[RemoteSubject]:
+    """A model of the service at `url`, over connections that end with the block."""
+    with httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S) as client:
+        yield RemoteSubject(url, model, client)
 
 
 def _valid_until(date: datetime.date, days: int) -> datetime.date:
