@@ -20,7 +20,8 @@ def tell_doubts(measured: MeasuredPairs) -> None:
     match, other = float(np.median(score[label])), float(np.median(score[~label]))
     if match <= other:
         print(
-            "doubt: pairs labelled 1 score no higher than those labelled 0: labels are swapped, or not of these items"
+            "doubt: pairs labelled 1 score no higher than those labelled 0: swapped labels, labels of other items, or "
+            "identities under two names"
         )
         return
     alike = np.flatnonzero(~label & (score >= match))

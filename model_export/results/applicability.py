@@ -2,9 +2,8 @@
 
 An input is refused where the service answers with an error (`unusable`), or where its prepared form or its embedding
 lies beyond what was measured (`outside`: such a verdict is undetermined). Own inputs are those of the test identities,
-whom the applicability model never saw. Where a recipe has one held-out pool, half of whose units fitted the model and
-the others set its threshold, models fitted by the same rule on eight ninths of the units judge the last ninth: this measures
-the procedure.
+whom the applicability model never saw. Where a recipe has one held-out pool, which fitted the model, models fitted by
+the same rule on eight ninths of its units judge the last ninth: this measures the procedure.
 """
 
 from __future__ import annotations
@@ -87,8 +86,9 @@ def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refu
     outside = np.zeros(len(unit), np.bool_)
     for part in np.array_split(units, min(FOLDS, len(units))):
         judged = np.isin(unit, part)
+        least = 1.0 / ((~judged).sum() + 1)  # of fewer items, a little laxer
         models = [
-            model and fit_applicability(vectors[~judged], unit[~judged], seed=seed, level=model.level)
+            model and fit_applicability(vectors[~judged], unit[~judged], seed=seed, level=max(model.level, least))
             for model, vectors in (
                 (calibration.applicability, rows.vectors),
                 (calibration.input_applicability, rows.summaries),

@@ -1,7 +1,7 @@
 """Inputs that a model was never meant for, of the form that it takes: what its applicability model should refuse.
 
-Up to SAMPLE of each kind, spread evenly over a data set below TWINSERVE_DATA, or made by a fixed seed. Kinds of the very
-set that a recipe measures are left out by their reader.
+Up to SAMPLE of each kind, spread evenly over a data set below TWINSERVE_DATA, or made by a fixed seed. The kind that a
+recipe itself measures is left out, by its reader.
 """
 
 from __future__ import annotations

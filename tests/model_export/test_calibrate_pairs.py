@@ -129,7 +129,7 @@ def test_one_identity_under_two_names_and_wrong_labels_are_named_by_their_rows(
 ) -> None:
     rows = read_csv(work / "table" / "pairs.csv")
     units = [(name.partition("_")[0], other.partition("_")[0]) for name, other, _ in rows]
-    named = [(a, b, label, *pair) for (a, b, label), pair in zip(rows, units, strict=True)]
+    named: list[tuple[Any, ...]] = [(a, b, label, *pair) for (a, b, label), pair in zip(rows, units, strict=True)]
     # the third pattern of unit 7 as if it were another's, and a pair of two units that is said to match
     named += [("7_1.png", "7_2.png", 0, "7", "also 7"), ("0_1.png", "9_1.png", 1, "0", "0")]
     table = write_rows(work / "table" / "names.csv", named, ("a", "b", "label", "unit_a", "unit_b"))

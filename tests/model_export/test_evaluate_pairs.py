@@ -219,7 +219,7 @@ def test_exit_status_says_whether_a_running_service_keeps_its_claims(
             assert main([*ask, str(table), *options]) == status
             out, err = capsys.readouterr()
             assert said in out + err
-            assert ("swapped labels" in out) == (table is swapped)
+            assert ("swapped labels" in out) == (table == swapped)
 
 
 def test_a_calibration_past_its_days_is_said_by_every_verdict_and_by_evaluate(

@@ -45,49 +45,49 @@ def fit_applicability(
     seed: int,
     level: float = 0.01,
     max_components: int = 32,
-    fit_share: float = 0.5,
+    folds: int = 9,
 ) -> Applicability:
-    """Fit on some of the units, take the conformal threshold on the others, so that it holds for new items.
+    """Fit on all items; take the conformal threshold where each is judged by a fit without its unit.
 
     embeddings (n, d) of in-population items, unit (n,) their sampling units. The threshold is the
-    ceil((m + 1)(1 - level))-th smallest distance of the m held-out items (Vovk et al. 2005; Lei et al. 2018), so that
-    about `level` of new in-population items are refused. Use all d components where d <= max_components.
-    Raises ValueError with fewer than 2 units on either side, fewer than 20 units to fit on where there are as many
-    components, or too few held-out items for the level (99 for 1 %).
+    ceil((n + 1)(1 - level))-th smallest distance of the n items, each from a fit on the other folds of units (Vovk et
+    al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"), so that about `level` of new own
+    items are refused: halving the units instead refused up to 8 % of own items where 24 or 27 were measured, at a level
+    of 2 %. Use all d components where d <= max_components. Raises ValueError with fewer than 2 units, or too few items
+    for the level (99 for 1 %).
     """
     names = np.unique(unit)
-    order = np.random.default_rng(seed).permutation(len(names))
-    fitted = np.isin(unit, names[order[: math.ceil(fit_share * len(names))]])
-    fit_units, held_units = len(np.unique(unit[fitted])), len(np.unique(unit[~fitted]))
-    if fit_units < 2 or held_units < 2:
-        raise ValueError("the applicability model needs at least two units to fit on and two held out")
-    held_items = int((~fitted).sum())
-    rank = math.ceil((held_items + 1) * (1.0 - level))
-    if rank > held_items:
-        raise ValueError(
-            f"an applicability level of {level:g} needs at least {math.ceil(1 / level) - 1} held-out items"
-        )
+    if len(names) < 2:
+        raise ValueError("the applicability model needs at least two units")
+    count = len(unit)
+    rank = math.ceil(round((count + 1) * (1.0 - level), 9))
+    if rank > count:
+        raise ValueError(f"an applicability level of {level:g} needs at least {math.ceil(1 / level) - 1} items")
 
-    mean, components, variances, residual = _fit(embeddings[fitted].astype(np.float64), max_components)
-    # what is stored is what is measured: round first
-    mean, components = (x.astype("<f4").astype(np.float64) for x in (mean, components))
-    beyond = np.sort(_distances(embeddings[~fitted], mean, components, variances, residual))
+    rows = embeddings.astype(np.float64)
+    beyond = np.empty(count)
+    for part in np.array_split(np.random.default_rng(seed).permutation(names), min(folds, len(names))):
+        judged = np.isin(unit, part)
+        beyond[judged] = _distances(rows[judged], *_fit(rows[~judged], max_components))
+    mean, components, variances, residual = _fit(rows, max_components)
     return Applicability(
         dimension=len(mean),
         mean=_encode(mean),
         components=_encode(components),
         variances=tuple(variances.tolist()),
         residual_variance=residual,
-        threshold=float(beyond[rank - 1]),
+        threshold=float(np.sort(beyond)[rank - 1]),
         level=level,
-        fitted_units=fit_units,
-        held_out_units=held_units,
-        held_out_items=held_items,
+        fitted_units=len(names),
+        held_out_units=len(names),
+        held_out_items=count,
     )
 
 
 def _fit(rows: _Float64, max_components: int) -> tuple[_Float64, _Float64, _Float64, float]:
-    """Mean (d,), components (r, d), their variances (r,) and the residual variance of the shrunk covariance."""
+    """Mean (d,), components (r, d), their variances (r,) and the residual variance of the shrunk covariance; mean and
+    components as they are stored, rounded to float32.
+    """
     count, dimension = rows.shape
     mean = rows.mean(axis=0)
     centred = rows - mean
@@ -105,7 +105,8 @@ def _fit(rows: _Float64, max_components: int) -> tuple[_Float64, _Float64, _Floa
     values = np.maximum(values[::-1], floor)
     kept = dimension if dimension <= max_components else max_components
     residual = float(values[kept:].mean()) if kept < dimension else floor
-    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :kept].T), values[:kept], residual
+    stored = (one.astype("<f4").astype(np.float64) for one in (mean, vectors[:, ::-1][:, :kept].T))
+    return next(stored), np.ascontiguousarray(next(stored)), values[:kept], residual
 
 
 def _distances(

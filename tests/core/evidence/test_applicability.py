@@ -37,6 +37,18 @@ def test_new_items_of_the_population_are_refused_at_about_one_in_a_hundred(compo
     assert 0.003 < refused < 0.03
 
 
+def test_new_units_are_refused_as_seldom_where_few_were_measured() -> None:
+    """Two dozen units of ten items, as of products or people: halved, each half says little of new units."""
+    rows, unit = population(1)
+    fresh = population(2)[0][::7]
+    refused = []
+    for first in range(0, UNITS, 24):
+        chosen = (unit >= first) & (unit < first + 24) & (np.arange(len(unit)) % ITEMS < 10)
+        model = fit_applicability(rows[chosen], unit[chosen], seed=3)
+        refused.append(np.mean([is_outside(model, row) for row in fresh]))
+    assert np.mean(refused) < 0.02
+
+
 def test_items_of_another_kind_are_refused() -> None:
     model = fit()
     rng = np.random.default_rng(4)
@@ -69,10 +81,10 @@ def test_an_embedding_of_another_length_is_a_mistake() -> None:
 
 def test_too_few_items_for_the_level_are_said_so() -> None:
     rows, unit = population(1)
-    with pytest.raises(ValueError, match="at least 99 held-out items"):
-        fit_applicability(rows[:160], unit[:160], seed=3)
+    with pytest.raises(ValueError, match="at least 99 items"):
+        fit_applicability(rows[:80], unit[:80], seed=3)
     with pytest.raises(ValueError, match="at least two units"):
-        fit_applicability(rows[:40], unit[:40], seed=3)
+        fit_applicability(rows[:20], unit[:20], seed=3)
 
 
 def test_the_model_survives_json_and_stays_small() -> None:
