@@ -3,7 +3,7 @@
 An input is refused where the service answers with an error (`unusable`), or where its prepared form or its embedding
 lies beyond what was measured (`outside`: such a verdict is undetermined). Own inputs are those of the test identities,
 whom the applicability model never saw. Where a recipe has one held-out pool, which fitted the model, models fitted by
-the same rule on eight ninths of its units judge the last ninth: this measures the procedure.
+the same rule on eight ninths of its units judge the last ninth, five times: this measures the procedure.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ from model_export.recipe import Recipe, read_recipe
 from model_export.results.foreign import foreign_items
 from model_export.subjects import LocalSubject, newest
 
-FOLDS = 9
+FOLDS, REPEATS = 9, 5
+FEWEST = 3
+"""Units of which one can be held out: a model needs two."""
 HEADER: Row = ("", "inputs", "items", "refused", "unusable", "outside")
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Of some items: how many the service cannot use, and how many of the others are outside."""
+    """Of some items: how many the service cannot use, and how many of the others are outside: a mean where measured repeatedly."""
 
     items: int
     unusable: int
-    outside: int
+    outside: float
 
 
 def compare_applicability(bundles: Sequence[Path], recipes: Path) -> None:
@@ -67,11 +69,15 @@ def refused(subject: LocalSubject, items: Sequence[Item]) -> Refused:
     return Refused(len(items), len(items) - len(rows.vectors), int(outside.sum()))
 
 
-def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused]:
-    """(how it was measured, what is refused) of held-out items of the recipe's own population."""
+def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused | None]:
+    """(how it was measured, what is refused) of held-out items of the recipe's own population; None where its units
+    are too few to hold one out.
+    """
     splits = read_splits(recipe)
     if splits.test is not None:
         return "test identities", refused(subject, splits.test.items)
+    if len(np.unique(splits.calibration.unit)) < FEWEST:
+        return "too few units", None
     return "cross-fitted", _cross_fitted(subject, splits.calibration, recipe.seed)
 
 
@@ -82,20 +88,21 @@ def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refu
     rows = subject.embed(pool.items)
     assert rows.summaries is not None  # a local subject sums its items up
     unit = pool.unit[rows.kept]
-    units = np.random.default_rng(seed).permutation(np.unique(unit))
-    outside = np.zeros(len(unit), np.bool_)
-    for part in np.array_split(units, min(FOLDS, len(units))):
-        judged = np.isin(unit, part)
-        least = 1.0 / ((~judged).sum() + 1)  # of fewer items, a little laxer
-        models = [
-            model and fit_applicability(vectors[~judged], unit[~judged], seed=seed, level=max(model.level, least))
-            for model, vectors in (
-                (calibration.applicability, rows.vectors),
-                (calibration.input_applicability, rows.summaries),
-            )
-        ]
-        outside[judged] = _outside(rows, *models)[judged]
-    return Refused(len(pool), len(pool) - len(unit), int(outside.sum()))
+    outside = 0
+    for repeat in range(REPEATS):
+        units = np.random.default_rng([seed, repeat]).permutation(np.unique(unit))
+        for part in np.array_split(units, min(FOLDS, len(units))):
+            judged = np.isin(unit, part)
+            least = 2.0 / ((~judged).sum() + 1)  # what fewer items support may be a little laxer
+            models = [
+                model and fit_applicability(vectors[~judged], unit[~judged], seed=seed, level=max(model.level, least))
+                for model, vectors in (
+                    (calibration.applicability, rows.vectors),
+                    (calibration.input_applicability, rows.summaries),
+                )
+            ]
+            outside += int(_outside(rows, *models)[judged].sum())
+    return Refused(len(pool), len(pool) - len(unit), outside / REPEATS)
 
 
 def _outside(rows: Embeddings, embeddings: Applicability | None, inputs: Applicability | None) -> npt.NDArray[np.bool_]:
@@ -117,6 +124,8 @@ def _recipe_of(subject: LocalSubject, recipes: Path) -> Recipe:
     return read_recipe(recipes / named)
 
 
-def _row(subject: LocalSubject, kind: str, found: Refused) -> Row:
+def _row(subject: LocalSubject, kind: str, found: Refused | None) -> Row:
+    if found is None:
+        return (subject.key, kind, *["not measured"] * 4)
     counts = (found.unusable + found.outside, found.unusable, found.outside)
     return (subject.key, kind, str(found.items), *(f"{count / found.items:.1%}" for count in counts))

@@ -51,18 +51,18 @@ def fit_applicability(
 
     embeddings (n, d) of in-population items, unit (n,) their sampling units. The threshold is the
     ceil((n + 1)(1 - level))-th smallest distance of the n items, each from a fit on the other folds of units (Vovk et
-    al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"), so that about `level` of new own
-    items are refused: halving the units instead refused up to 8 % of own items where 24 or 27 were measured, at a level
-    of 2 %. Use all d components where d <= max_components. Raises ValueError with fewer than 2 units, or too few items
-    for the level (99 for 1 %).
+    al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"), so that about `level` of new own items are
+    refused. (Fitting on half of the units refused up to 9 % where 24 or 27 were measured, at a level of 2 %.) It is
+    never the largest, since one odd item among the own would let everything in. Use all d components where d <=
+    max_components. Raises ValueError with fewer than 2 units, or too few items for the level (199 for 1 %).
     """
     names = np.unique(unit)
     if len(names) < 2:
         raise ValueError("the applicability model needs at least two units")
     count = len(unit)
     rank = math.ceil(round((count + 1) * (1.0 - level), 9))
-    if rank > count:
-        raise ValueError(f"an applicability level of {level:g} needs at least {math.ceil(1 / level) - 1} items")
+    if rank >= count:
+        raise ValueError(f"an applicability level of {level:g} needs at least {math.ceil(2 / level) - 1} items")
 
     rows = embeddings.astype(np.float64)
     beyond = np.empty(count)

@@ -50,6 +50,15 @@ def test_new_units_are_seldom_refused_where_few_were_measured() -> None:
     assert np.mean(refused) < 0.03
 
 
+def test_one_odd_item_of_ones_own_does_not_let_everything_in() -> None:
+    rows, unit = population(1)
+    odd = rows[:200].copy()
+    odd[7] *= -40
+    model = fit_applicability(odd, unit[:200], seed=3)
+    assert model.threshold < 0.5 * distances(model, odd[7:8])[0]
+    assert model.threshold == pytest.approx(fit_applicability(rows[:200], unit[:200], seed=3).threshold, rel=0.5)
+
+
 def test_items_of_another_kind_are_refused() -> None:
     model = fit()
     rng = np.random.default_rng(4)
@@ -82,8 +91,8 @@ def test_an_embedding_of_another_length_is_a_mistake() -> None:
 
 def test_too_few_items_for_the_level_are_said_so() -> None:
     rows, unit = population(1)
-    with pytest.raises(ValueError, match="at least 99 items"):
-        fit_applicability(rows[:80], unit[:80], seed=3)
+    with pytest.raises(ValueError, match="at least 199 items"):
+        fit_applicability(rows[:180], unit[:180], seed=3)
     with pytest.raises(ValueError, match="at least two units"):
         fit_applicability(rows[:20], unit[:20], seed=3)
 
