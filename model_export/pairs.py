@@ -172,7 +172,9 @@ def score_pairs(
     unit_a, unit_b = unit.reshape(2, -1)
     types = [name for name in table.types if (kind == name).any()]
     if not label.any() or not types:
-        raise CommandError("the items that could be embedded leave no pair of one label")
+        lost = 0 if label.any() else 1
+        first = int(table.row[table.label == bool(lost)][0])
+        raise CommandError(f"of every pair labelled {lost} an item is refused or empty, that of row {first} first")
     masks = {"genuine": label, **{name: ~label & (kind == name) for name in types}}
     return MeasuredPairs(
         Scores(

@@ -34,7 +34,7 @@ HEADER: Row = ("", "inputs", "items", "refused", "unusable", "outside")
 
 @dataclass(frozen=True)
 class Refused:
-    """Of some items: how many the service cannot use, and how many of the others are outside: a mean where measured repeatedly."""
+    """Of some items: how many the service cannot use, and how many of the others are outside (a mean over repeats)."""
 
     items: int
     unusable: int

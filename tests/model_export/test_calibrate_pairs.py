@@ -190,6 +190,18 @@ def test_refused_items_are_counted_and_told(work: Path, tmp_path: Path, capsys: 
     assert "0.83% of the items are refused, their pairs left out: unusable_input" in capsys.readouterr().out
 
 
+def test_a_side_that_is_empty_throughout_is_named_by_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path, texts.encoder(texts.wordpiece()).bundle, {})
+    one, other = texts.SENTENCES[:2]
+    table = write_rows(tmp_path / "blank.csv", [(one, other, 0), ("", one, 1), ("", other, 1)])
+    for command in ("calibrate", "evaluate"):
+        assert main([command, str(tmp_path / "words" / "1.0.0"), "--pairs", str(table)]) == 1
+        assert "of every pair labelled 1 an item is refused or empty, that of row 2 first" in capsys.readouterr().err
+    assert not (tmp_path / "words" / "1.0.1").exists()
+
+
 def test_texts_and_series_are_calibrated_alike(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     words = [word for sentence in texts.SENTENCES[:3] for word in sentence.split()]

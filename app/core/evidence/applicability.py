@@ -51,8 +51,8 @@ def fit_applicability(
 
     embeddings (n, d) of in-population items, unit (n,) their sampling units. The threshold is the
     ceil((n + 1)(1 - level))-th smallest distance of the n items, each from a fit on the other folds of units (Vovk et
-    al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"), so that about `level` of new own items are
-    refused. (Fitting on half of the units refused up to 9 % where 24 or 27 were measured, at a level of 2 %.) It is
+    al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"), so that about `level` of new own items
+    are refused. (Fitting on half of the units refused up to 9 % where 24 or 27 were measured, at a level of 2 %.) It is
     never the largest, since one odd item among the own would let everything in. Use all d components where d <=
     max_components. Raises ValueError with fewer than 2 units, or too few items for the level (199 for 1 %).
     """
