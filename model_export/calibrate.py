@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from app.core.bundle import seal, write_bundle
 from app.core.evidence import (
-    Applicability,
     Calibration,
     Counts,
     MeasuredWith,
@@ -27,7 +26,6 @@ from app.core.evidence import (
     describe_points,
     disagreements,
     estimate,
-    fit_applicability,
     verify,
     withdraw_claims,
 )
@@ -54,6 +52,7 @@ from model_export.figures import Sampled, draw_samples
 from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
+from model_export.own_kind import fit_own_kind
 from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe, name_recipe, read_recipe
@@ -63,8 +62,6 @@ from model_export.report import Report, Table, write_report
 from model_export.subjects import LocalSubject
 
 GUARD_BAND_ITEMS = 300
-OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
-"""Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
 FOLDS = 9
 
 
@@ -249,7 +246,6 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
         strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
         print(f"{one.type}: P = {one.unit_pairs}, strictest operating point: {', '.join(strictest) or 'none'}")
     today = datetime.datetime.now(datetime.UTC).date()
-    assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(
         id=f"{bundle.name}-{number}-{today:%Y%m%d}",
         population=study.population,
@@ -269,30 +265,9 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
             impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
         ),
         failure_to_acquire=sample.rows.failure_to_acquire,
-        applicability=_applicability("embeddings", sample.rows.vectors, sample.unit, study.seed),
-        input_applicability=_applicability("inputs", sample.rows.summaries, sample.unit, study.seed),
+        **fit_own_kind(sample.rows, sample.unit, study.seed),
         **estimated.members(),
     )
-
-
-def _applicability(
-    what: str, rows: npt.NDArray[np.float32], unit: npt.NDArray[np.int64], seed: int
-) -> Applicability | None:
-    """The model of these rows (items, n) at the strictest level that they support.
-
-    None where there are too few to fit one; that, and a laxer level, is said aloud.
-    """
-    for level in OUTSIDE_LEVELS:
-        try:
-            model = fit_applicability(rows, unit, seed=seed, level=level)
-        except ValueError as error:
-            reason = error
-        else:
-            if level > OUTSIDE_LEVELS[0]:
-                print(f"applicability of {what}: {level:.0%} of the own items may be refused, for want of more items")
-            return model
-    print(f"no applicability model of {what}, so that foreign ones are not noticed: {reason}")
-    return None
 
 
 def _cross_fit(study: Study, calibration: Calibration, scores: Scores, population: str) -> tuple[Calibration, str]:

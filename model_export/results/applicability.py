@@ -9,18 +9,19 @@ the same rule on eight ninths of its units judge the last ninth, five times: thi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from app.core.evidence import Applicability, fit_applicability, is_outside
+from app.core.evidence import Applicability, is_outside
 from app.core.modalities.base import Item
 from model_export.card import Row, markdown_table
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
 from model_export.measure import Embeddings
+from model_export.own_kind import fit_own_kind_at
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, read_recipe
 from model_export.results.foreign import foreign_items
@@ -82,9 +83,11 @@ def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused | N
 
 
 def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refused:
-    """Models of the bundle's own levels, fitted without the units that they judge."""
+    """Models of the bundle's own level, fitted without the units that they judge."""
     calibration = subject.calibration
-    assert calibration is not None  # there is evidence of this pool
+    model = None if calibration is None else calibration.applicability or calibration.input_applicability
+    if model is None:
+        raise CommandError(f"{subject.key}: has no applicability model")
     rows = subject.embed(pool.items)
     assert rows.summaries is not None  # a local subject sums its items up
     unit = pool.unit[rows.kept]
@@ -93,15 +96,10 @@ def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refu
         units = np.random.default_rng([seed, repeat]).permutation(np.unique(unit))
         for part in np.array_split(units, min(FOLDS, len(units))):
             judged = np.isin(unit, part)
-            least = 2.0 / ((~judged).sum() + 1)  # what fewer items support may be a little laxer
-            models = [
-                model and fit_applicability(vectors[~judged], unit[~judged], seed=seed, level=max(model.level, least))
-                for model, vectors in (
-                    (calibration.applicability, rows.vectors),
-                    (calibration.input_applicability, rows.summaries),
-                )
-            ]
-            outside += int(_outside(rows, *models)[judged].sum())
+            others = replace(rows, vectors=rows.vectors[~judged], summaries=rows.summaries[~judged])
+            level = max(model.level, 2.0 / (len(others.vectors) + 1))  # fewer items support a little less
+            fitted = fit_own_kind_at(level, others, unit[~judged], seed)
+            outside += int(_outside(rows, *fitted.values())[judged].sum())
     return Refused(len(pool), len(pool) - len(unit), outside / REPEATS)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.core.evidence import Applicability, fit_applicability, is_outside
+from app.core.evidence import Applicability, fit_applicability, fit_together, is_outside
 from app.core.evidence.applicability import distances
 
 UNITS, ITEMS, DIMENSION = 120, 20, 48
@@ -25,14 +23,17 @@ def population(seed: int, shift: float = 0.0) -> tuple[Rows, npt.NDArray[np.int6
     return rows.astype(np.float32), np.repeat(np.arange(UNITS), ITEMS)
 
 
-def fit(**options: Any) -> Applicability:
+def fit() -> Applicability:
     rows, unit = population(1)
-    return fit_applicability(rows, unit, seed=3, **options)
+    return fit_applicability(rows, unit, seed=3)
 
 
 @pytest.mark.parametrize("components", [8, 32, 64])
-def test_new_items_of_the_population_are_refused_at_about_one_in_a_hundred(components: int) -> None:
-    model = fit(max_components=components)
+def test_new_items_of_the_population_are_refused_at_about_one_in_a_hundred(
+    components: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.evidence.applicability.MAX_COMPONENTS", components)
+    model = fit()
     refused = np.mean([is_outside(model, row) for row in population(2)[0]])
     assert 0.003 < refused < 0.03
 
@@ -48,6 +49,18 @@ def test_new_units_are_seldom_refused_where_few_were_measured() -> None:
             model = fit_applicability(rows[chosen], unit[chosen], seed=seed)
             refused.append(np.mean(distances(model, fresh) > model.threshold))
     assert np.mean(refused) < 0.03
+
+
+def test_two_models_together_refuse_no_more_than_one_alone() -> None:
+    rows, unit = population(1)
+    fresh = population(2)[0]
+    kinds = [rows[:, :20], rows[:, 20:]]
+    models = fit_together(kinds, unit, seed=3)
+    beyond = [distances(m, part) > m.threshold for m, part in zip(models, (fresh[:, :20], fresh[:, 20:]), strict=True)]
+    assert 0.003 < np.any(beyond, axis=0).mean() < 0.02
+    assert all(one.any() for one in beyond)
+    apart = [fit_applicability(kind, unit, seed=3).threshold for kind in kinds]
+    assert all(model.threshold > alone for model, alone in zip(models, apart, strict=True))
 
 
 def test_one_odd_item_of_ones_own_does_not_let_everything_in() -> None:
