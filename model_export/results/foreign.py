@@ -91,9 +91,8 @@ def _other_languages(_: Recipe) -> Sequence[Item]:
 
 def _code(_: Recipe) -> Sequence[Item]:
     """Lines of this package."""
-    lines = [
-        line.strip() for path in sorted(Path(__file__).parent.glob("*.py")) for line in path.open(encoding="utf-8")
-    ]
+    paths = sorted(Path(__file__).parent.glob("*.py"))
+    lines = [line.strip() for path in paths for line in path.read_text("utf-8").splitlines()]
     return [{"text": line} for line in _spread([line for line in lines if len(line) > 20])]
 
 
