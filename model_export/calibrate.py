@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from app.core.bundle import seal, write_bundle
 from app.core.evidence import (
-    Applicability,
     Calibration,
     Counts,
     MeasuredWith,
@@ -27,7 +26,6 @@ from app.core.evidence import (
     describe_points,
     disagreements,
     estimate,
-    fit_applicability,
     verify,
     withdraw_claims,
 )
@@ -45,14 +43,17 @@ from model_export.beside import (
     recipe_tables,
 )
 from model_export.calibration_loss import Loss, drop_broken, judge_ratios
-from model_export.card import write_card
+from model_export.card import markdown_table, write_card
+from model_export.claim_tables import renewed_table
 from model_export.comparing import Scores, score_all_pairs
 from model_export.datasets import OtherPopulation, Splits
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
+from model_export.own_kind import fit_own_kind
 from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import External, Recipe, name_recipe, read_recipe
@@ -63,8 +64,6 @@ from model_export.report import Report, Table, write_report
 from model_export.subjects import LocalSubject
 
 GUARD_BAND_ITEMS = 300
-OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
-"""Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
 FOLDS = 9
 
 
@@ -170,6 +169,7 @@ def calibrate_splits(
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
     tables = [*before, *recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables += _beside_old(subject, calibration, scores, study)
     calibration, more = measure_references(
         calibration,
         subject.metric,
@@ -228,6 +228,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
         folds=FOLDS,
     )
     sides = beside_pairs(subject, table)
+    tell_doubts(sides[0].measured)
     rows, scores, drawn = sides[0].rows, sides[0].measured.scores, sides[0].sampled
     kept = np.flatnonzero(rows.kept)
     sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, scores)
@@ -235,7 +236,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
     population = f"{study.population}, each part judged at thresholds fitted on the others"
     calibration, protocol = _cross_fit(study, calibration, scores, population)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
-    tables = pair_tables(sides, table, losses)
+    tables = [*pair_tables(sides, table, losses), *_beside_old(subject, calibration, scores, study)]
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
@@ -266,7 +267,6 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
         strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
         print(f"{one.type}: P = {one.unit_pairs}, strictest operating point: {', '.join(strictest) or 'none'}")
     today = datetime.datetime.now(datetime.UTC).date()
-    assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(
         id=f"{bundle.name}-{number}-{today:%Y%m%d}",
         population=study.population,
@@ -286,30 +286,9 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
             impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
         ),
         failure_to_acquire=sample.rows.failure_to_acquire,
-        applicability=_applicability("embeddings", sample.rows.vectors, sample.unit, study.seed),
-        input_applicability=_applicability("inputs", sample.rows.summaries, sample.unit, study.seed),
+        **fit_own_kind(sample.rows, sample.unit, study.seed),
         **estimated.members(),
     )
-
-
-def _applicability(
-    what: str, rows: npt.NDArray[np.float32], unit: npt.NDArray[np.int64], seed: int
-) -> Applicability | None:
-    """The model of these rows (items, n) at the strictest level that they support.
-
-    None where there are too few to fit one; that, and a laxer level, is said aloud.
-    """
-    for level in OUTSIDE_LEVELS:
-        try:
-            model = fit_applicability(rows, unit, seed=seed, level=level)
-        except ValueError as error:
-            reason = error
-        else:
-            if level > OUTSIDE_LEVELS[0]:
-                print(f"applicability of {what}: {level:.0%} of the own items may be refused, for want of more items")
-            return model
-    print(f"no applicability model of {what}, so that foreign ones are not noticed: {reason}")
-    return None
 
 
 def _cross_fit(study: Study, calibration: Calibration, scores: Scores, population: str) -> tuple[Calibration, str]:
@@ -329,6 +308,16 @@ def _cross_fit(study: Study, calibration: Calibration, scores: Scores, populatio
         print(f"nothing is verified: {error}")
         return calibration, f"not verified: {error}"
     return calibration, f"verified by cross-fitting: {population}"
+
+
+def _beside_old(subject: LocalSubject, calibration: Calibration, scores: Scores, study: Study) -> list[Table]:
+    """What the bundle claimed until now beside what it claims from now on, printed; none where it claimed nothing."""
+    if not subject.points:
+        return []
+    new = describe_points(calibration)
+    heading, rows = renewed_table(subject.points, new, scores, draws=study.draws, seed=study.seed)
+    print("\n".join([f"\n{heading}\n", *markdown_table(rows), ""]))
+    return [(heading, rows)]
 
 
 def _publish(
