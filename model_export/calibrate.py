@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from app.core.bundle import seal, write_bundle
 from app.core.evidence import (
-    Applicability,
     Calibration,
     Counts,
     MeasuredWith,
@@ -27,7 +26,6 @@ from app.core.evidence import (
     describe_points,
     disagreements,
     estimate,
-    fit_applicability,
     verify,
     withdraw_claims,
 )
@@ -45,25 +43,27 @@ from model_export.beside import (
     recipe_tables,
 )
 from model_export.calibration_loss import Loss, drop_broken, judge_ratios
-from model_export.card import write_card
+from model_export.card import markdown_table, write_card
+from model_export.claim_tables import renewed_table
 from model_export.comparing import Scores, score_all_pairs
-from model_export.datasets import Splits
+from model_export.datasets import OtherPopulation, Splits
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.figures import Sampled, draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, keep_labelled, sample_for_band
 from model_export.outside import add_outside, compare_outside, outside_tables
+from model_export.own_kind import fit_own_kind
 from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
-from model_export.recipe import Recipe, name_recipe, read_recipe
+from model_export.recipe import External, Recipe, name_recipe, read_recipe
+from model_export.recipe.measuring import Measuring
 from model_export.recipe.own_data import OwnData
 from model_export.reference_evidence import Part, measure_references
 from model_export.report import Report, Table, write_report
 from model_export.subjects import LocalSubject
 
 GUARD_BAND_ITEMS = 300
-OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
-"""Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
 FOLDS = 9
 
 
@@ -104,11 +104,29 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
     """
     recipe = read_recipe(recipe_path)
     subject = LocalSubject(folder)
-    chosen, splits = recipe.calibration, splits or read_splits(recipe)
+    splits = splits or read_splits(recipe)
     if splits.units_train:
         raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
     source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)
-    others = [read_other_population(other) for other in recipe.external]  # at once: a missing one fails early
+    others = [(other, read_other_population(other)) for other in recipe.external]  # at once: a missing one fails early
+    return calibrate_splits(subject, splits, recipe, models, source=source, others=others)
+
+
+def calibrate_splits(
+    subject: LocalSubject,
+    splits: Splits,
+    recipe: Measuring,
+    models: Path,
+    *,
+    source: Literal["shipped", "yours"],
+    others: Sequence[tuple[External, OtherPopulation]] = (),
+    before: Sequence[Table] = (),
+) -> Path:
+    """The same of data that is read already, measured as `recipe` says; `before` are tables that the card begins with.
+
+    Errors as above.
+    """
+    chosen = recipe.calibration
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
@@ -150,7 +168,8 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
-    tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables = [*before, *recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables += _beside_old(subject, calibration, scores, study)
     calibration, more = measure_references(
         calibration,
         subject.metric,
@@ -160,7 +179,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Spli
         population=splits.test_population,
     )
     tables += more
-    for other, population in zip(recipe.external, others, strict=True):
+    for other, population in others:
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
         tables += outside_tables(outside, calibration, draws=chosen.draws, seed=recipe.seed)
@@ -209,6 +228,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
         folds=FOLDS,
     )
     sides = beside_pairs(subject, table)
+    tell_doubts(sides[0].measured)
     rows, scores, drawn = sides[0].rows, sides[0].measured.scores, sides[0].sampled
     kept = np.flatnonzero(rows.kept)
     sample = Sample([table.items[at] for at in kept.tolist()], table.unit_of_item[kept], None, rows, scores)
@@ -216,7 +236,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
     population = f"{study.population}, each part judged at thresholds fitted on the others"
     calibration, protocol = _cross_fit(study, calibration, scores, population)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
-    tables = pair_tables(sides, table, losses)
+    tables = [*pair_tables(sides, table, losses), *_beside_old(subject, calibration, scores, study)]
     return _publish(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
@@ -247,7 +267,6 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
         strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
         print(f"{one.type}: P = {one.unit_pairs}, strictest operating point: {', '.join(strictest) or 'none'}")
     today = datetime.datetime.now(datetime.UTC).date()
-    assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(
         id=f"{bundle.name}-{number}-{today:%Y%m%d}",
         population=study.population,
@@ -267,30 +286,9 @@ def _measure(study: Study, encoder: Encoder, sample: Sample, number: str) -> Cal
             impostor_pairs={name: len(pairs.score) for name, pairs in scores.impostors.items()},
         ),
         failure_to_acquire=sample.rows.failure_to_acquire,
-        applicability=_applicability("embeddings", sample.rows.vectors, sample.unit, study.seed),
-        input_applicability=_applicability("inputs", sample.rows.summaries, sample.unit, study.seed),
+        **fit_own_kind(sample.rows, sample.unit, study.seed),
         **estimated.members(),
     )
-
-
-def _applicability(
-    what: str, rows: npt.NDArray[np.float32], unit: npt.NDArray[np.int64], seed: int
-) -> Applicability | None:
-    """The model of these rows (items, n) at the strictest level that they support.
-
-    None where there are too few to fit one; that, and a laxer level, is said aloud.
-    """
-    for level in OUTSIDE_LEVELS:
-        try:
-            model = fit_applicability(rows, unit, seed=seed, level=level)
-        except ValueError as error:
-            reason = error
-        else:
-            if level > OUTSIDE_LEVELS[0]:
-                print(f"applicability of {what}: {level:.0%} of the own items may be refused, for want of more items")
-            return model
-    print(f"no applicability model of {what}, so that foreign ones are not noticed: {reason}")
-    return None
 
 
 def _cross_fit(study: Study, calibration: Calibration, scores: Scores, population: str) -> tuple[Calibration, str]:
@@ -310,6 +308,16 @@ def _cross_fit(study: Study, calibration: Calibration, scores: Scores, populatio
         print(f"nothing is verified: {error}")
         return calibration, f"not verified: {error}"
     return calibration, f"verified by cross-fitting: {population}"
+
+
+def _beside_old(subject: LocalSubject, calibration: Calibration, scores: Scores, study: Study) -> list[Table]:
+    """What the bundle claimed until now beside what it claims from now on, printed; none where it claimed nothing."""
+    if not subject.points:
+        return []
+    new = describe_points(calibration)
+    heading, rows = renewed_table(subject.points, new, scores, draws=study.draws, seed=study.seed)
+    print("\n".join([f"\n{heading}\n", *markdown_table(rows), ""]))
+    return [(heading, rows)]
 
 
 def _publish(

@@ -69,14 +69,19 @@ def read_splits(chosen: recipe.Recipe, run: Path | None = None) -> Splits:
 
 def _read_own(chosen: recipe.Recipe, data: OwnChoice, run: Path | None) -> Splits:
     """One's own data, read, cut and only then looked through for copies; the plan is printed."""
-    listing = read_listing(chosen.beside, data, chosen.modality.name)
-    splits = cut(listing, data)
-    check_parts(splits, listing.origin)
-    splits = settle_copies(splits, chosen.modality, data, run)
-    if splits.dropped:
-        check_parts(splits, f"{listing.origin}, without copies")
+    splits = cut_own(read_listing(chosen.beside, data, chosen.modality.name), data, chosen.modality, run)
     for line in plan_lines(splits, hard=chosen.calibration.hard is not None):
         print(line)
+    return splits
+
+
+def cut_own(listing: Listing, data: OwnChoice, modality: recipe.ModalityChoice, run: Path | None = None) -> Splits:
+    """One's own data cut, and only then looked through for copies. Raises CommandError where a part is left without."""
+    splits = cut(listing, data)
+    check_parts(splits, listing.origin)
+    splits = settle_copies(splits, modality, data, run)
+    if splits.dropped:
+        check_parts(splits, f"{listing.origin}, without copies")
     return splits
 
 

@@ -55,6 +55,11 @@ def add_plan(command: argparse.ArgumentParser) -> None:
 
 def _add_data(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("data", type=Path, metavar="DATA", help=f"{what}; see docs/your-data.md")
+    add_layout(command)
+
+
+def add_layout(command: argparse.ArgumentParser) -> None:
+    """Options that say of a folder or a table what cannot be seen."""
     command.add_argument(
         "--levels", nargs="+", default=(), metavar="LEVEL", help="what nested folders are, from the outside in"
     )
@@ -74,7 +79,8 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def _columns(chosen: argparse.Namespace) -> dict[str, str]:
+def named_columns(chosen: argparse.Namespace) -> dict[str, str]:
+    """What `--columns` says, by role. Raises CommandError for what is no ROLE=NAME."""
     named = dict(one.split("=", 1) for one in chosen.columns if "=" in one)
     if len(named) < len(chosen.columns):
         raise CommandError("--columns takes ROLE=NAME, each role once, as in identity=product")
@@ -92,7 +98,7 @@ def _fit(chosen: argparse.Namespace) -> None:
             match_means=chosen.match_means,
             not_=chosen.not_,
             levels=chosen.levels,
-            columns=_columns(chosen),
+            columns=named_columns(chosen),
             modality=chosen.modality,
             duplicates=chosen.duplicates,
             start=chosen.start,
@@ -108,7 +114,7 @@ def _plan(chosen: argparse.Namespace) -> None:
     from model_export.fitting.layouts import find_layout  # noqa: PLC0415
     from model_export.fitting.planning import plan  # noqa: PLC0415
 
-    columns = _columns(chosen)
+    columns = named_columns(chosen)
     plan(
         find_layout(chosen.data, levels=chosen.levels, columns=columns, modality=chosen.modality), frozen=chosen.frozen
     )

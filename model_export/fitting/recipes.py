@@ -87,11 +87,11 @@ def _sections(
         **({"modality.params": start.params} if start.params else {}),
         "encoder": start.encoder,
         "loss": start.loss,
-        "sampler": _sampler(material, start.batch),
+        "sampler": choose_sampler(material, start.batch),
         "augmentation": start.augmentation,
         "optimiser": start.optimiser,
         "schedule": {**start.schedule, **length},
-        "calibration": _calibration(material),
+        "calibration": describe_measuring(material),
     }
 
 
@@ -99,7 +99,7 @@ def _plural(layout: Layout) -> str:
     return {"image": "pictures", "audio": "sounds", "text": "texts", "series": "series"}[layout.modality]
 
 
-def _sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
+def choose_sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
     """As many identities in a batch as are wanted and there, and as many items of each as most have."""
     items = material.splits.training
     counts = np.unique(items.identity, return_counts=True)[1]
@@ -107,8 +107,8 @@ def _sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
         return {"classes": batch[0], "per_class": batch[1], "grouped_share": 0.0}
     classes = min(batch[0], len(counts))
     per_class = int(np.clip(np.median(counts), 2, batch[1]))
-    if items.pairs is not None:
-        return {"classes": classes, "per_class": per_class, "grouped_share": GROUPED_SHARE}
+    if items.pairs is not None:  # even, since a sampler's groups divide it, though pairs fill batches otherwise
+        return {"classes": classes - classes % 2, "per_class": per_class, "grouped_share": GROUPED_SHARE}
     if material.grouped is None:
         return {"classes": classes, "per_class": per_class, "grouped_share": 0.0}
     groups = 2 if material.grouped == "units" and len(np.unique(items.group)) > 1 and classes > 3 else 1
@@ -116,7 +116,8 @@ def _sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
     return {"classes": classes - classes % groups, "per_class": per_class, "grouped_share": share, "groups": groups}
 
 
-def _calibration(material: Material) -> dict[str, Any]:
+def describe_measuring(material: Material) -> dict[str, Any]:
+    """The recipe's `[calibration]`: what is measured, in words that the data's layout gives."""
     layout, splits = material.layout, material.splits
     unit = (
         "unit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ class Takes:
     preparation: Any = None
     points: Sequence[Any] = ()
     calibration: Calibration | None = None
+    valid_until: datetime.date | None = None
     metric: Metric = "cosine"
 
     def __init__(self, *, takes: bool = True) -> None:
