@@ -44,27 +44,31 @@ def claims_table(points: Points, scores: Scores, *, draws: int, seed: int) -> Ta
 
 
 def held_table(held: Sequence[Held]) -> Table:
-    """Each point with its claims, what the pairs show, and whether they hold (claims.py)."""
+    """Each point with its claims, what the pairs show, and whether they hold (claims.py).
+
+    A point whose impostor type was not measured stands beside each that was, and only its FNMR is tested.
+    """
     header = ("point", "claimed against", "measured against", "threshold")
     rows: list[Row] = [
         (*header, "claimed FMR", "measured FMR", "FMR", "claimed FNMR", "measured FNMR", "FNMR"),
     ]
     for one in held:
         point = one.point
-        rows.append(
-            (
-                _name(point),
-                point["impostor"],
-                one.against or "none",
-                f"{point['threshold']:.4f}",
-                show(Rate(**point["fmr"])),
-                show(None if one.against is None else one.shown.fmr[one.against]),
-                _said(one.fmr, "no such pair"),
-                show(_fnmr(point)),
-                show(one.shown.fnmr),
-                _said(one.fnmr, "not claimed"),
+        for name in one.shown.fmr if one.against is None else [one.against]:
+            rows.append(
+                (
+                    _name(point),
+                    point["impostor"],
+                    name,
+                    f"{point['threshold']:.4f}",
+                    show(Rate(**point["fmr"])),
+                    show(one.shown.fmr[name]),
+                    _said(one.fmr, "another type"),
+                    show(_fnmr(point)),
+                    show(one.shown.fnmr),
+                    _said(one.fnmr, "not claimed"),
+                )
             )
-        )
     return HELD, rows
 
 

@@ -194,8 +194,8 @@ def test_a_side_that_is_empty_throughout_is_named_by_its_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_bundle(tmp_path, texts.encoder(texts.wordpiece()).bundle, {})
-    one, other = texts.SENTENCES[:2]
-    table = write_rows(tmp_path / "blank.csv", [(one, other, 0), ("", one, 1), ("", other, 1)])
+    one, other, third = texts.SENTENCES[:3]
+    table = write_rows(tmp_path / "blank.csv", [(one, other, 0), ("", third, 1)])
     for command in ("calibrate", "evaluate"):
         assert main([command, str(tmp_path / "words" / "1.0.0"), "--pairs", str(table)]) == 1
         assert "of every pair labelled 1 an item is refused or empty, that of row 2 first" in capsys.readouterr().err

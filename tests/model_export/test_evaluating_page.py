@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.core.bundle import read_bundle
+from model_export.claim_tables import HELD
 from model_export.tables import LOSS_HEADING
 from tests.model_export.printed import printed_tables, value_of
 from tests.model_export.test_your_data_page import run_block
@@ -33,9 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_claims_of_other_questions_do_not_hold_as_the_page_says(made: tuple[Path, str]) -> None:
     tables = printed_tables(made[1])
-    default = [
-        row for row in tables["What the bundle claims beside what was measured here"] if "default" in row["point"]
-    ]
+    default = [row for row in tables[HELD] if "default" in row["point"]]
     far, near = (value_of(row["measured FMR"]) for row in default)
     assert [row["measured against"] for row in default] == ["far", "near"]
     assert far == pytest.approx(0.25, abs=0.05)  # "a quarter"
