@@ -197,9 +197,12 @@ def _several(group: Places) -> Places:
     return group
 
 
-def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None], *, most: int = MAX_ITEMS) -> Places:
-    """Places of the items that are compared: all, or at most so many of each identity and unit, or of some units."""
-    count = len(items)
+def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None], *, most: int | None = None) -> Places:
+    """Places of the items that are compared: all, or at most so many of each identity and unit, or of some units.
+
+    most: MAX_ITEMS where None.
+    """
+    count, most = len(items), most or MAX_ITEMS
     if count <= most:
         return np.arange(count)
     shuffled = np.random.default_rng(seed).permutation(count)

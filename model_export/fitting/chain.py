@@ -75,7 +75,8 @@ def _train(recipe_path: Path, run: Path, splits: Splits, *, fresh: bool) -> None
     """Train, or go on, or leave it where it is done; weights that it made worse are told."""
     _train_on(recipe_path, run, splits, fresh=fresh)
     mark = read_mark(run)
-    if mark is not None and mark.best < mark.untrained_auc:
+    begun = read_recipe(recipe_path).encoder.from_ is not None
+    if begun and mark is not None and mark.best < mark.untrained_auc:
         print(
             f"note: validation AUC is {mark.best:.4f} at best after training and was {mark.untrained_auc:.4f} before: "
             "more items, a lower optimiser.learning_rate or a higher encoder.from_share may keep it; imported as they "

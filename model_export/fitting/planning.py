@@ -35,8 +35,9 @@ def needed_lines(listing: Listing, data: OwnChoice) -> Iterator[str]:
     what = "units" if listing.unit is not None else "groups of matching items" if listing.pairs else "identities"
     count = len(set(listing.unit or listing.identity))
     best = lowest_fmr(count * (count - 1) // 2)
+    best = "no FMR" if best == "none" else f"an FMR of {best}"
     yield ""
-    yield f"all {count} {what} could show random {best}, if none trained and an encoder that is there were measured"
+    yield f"all {count} {what} could show {best}, if none trained and an encoder that is there were measured"
     yield f"to claim an FMR, at best (no false match seen), it takes so many {what}:"
     own = listing.split is not None and not data.frozen
     yield f"{'FMR':5}  {'held out':>8}" + ("" if own else f"  {'in all, one pool':>16}  {'in all, two parts':>17}")

@@ -36,7 +36,7 @@ def test_plan_prints_the_cut_what_it_could_show_and_what_lower_rates_take(
     printed = plan(capsys, str(table))
     held_out = int(re.findall(r"^held out +(\d+)", printed, re.MULTILINE)[0])
     assert f"random {'1e-02' if held_out > 24 else '1e-01'} ({comb(held_out, 2)} pairs of units)" in printed
-    assert "all 90 identities could show random 1e-03" in printed
+    assert "all 90 identities could show an FMR of 1e-03" in printed
     assert re.search(r"^1e-02 +25 +63 +125$", printed, re.MULTILINE)
     assert re.search(r"^1e-03 +78 +195 +390$", printed, re.MULTILINE)
     assert re.search(r"^1e-04 +246 +615 +1230$", printed, re.MULTILINE)
