@@ -96,7 +96,7 @@ def start_from(folder: Path, modality: str) -> Start:
         return _from_directory(folder)
     raise CommandError(
         f"{folder}: neither a run folder nor a directory of sentence-transformers; a bundle holds a graph and no "
-        "weights to train on: --bundle measures it as it is"
+        "weights to train on: --bundle measures it as it is, and adapt trains a head on it"
     )
 
 
