@@ -1,0 +1,225 @@
+"""What answers add to evidence without labels: FNMR, impostors that lie near, cleaner random ones, likelihood ratios.
+
+All of it is of the pairs of the collection, every pair weighing the same: FNMR is the share of all matching pairs that
+score below a threshold, whether anybody was asked about them or not. A cell's pairs match as often as its curve says,
+so each answer speaks for the pairs of its kind. `value` is the median of the draws, `low` and `high` their 2.5 and
+97.5 % quantiles, and where fewer than three answers stand on one side of a threshold nothing is claimed of that side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from app.core.evidence import Calibration, GenuineCurve, ImpostorCurve, Rate
+from app.core.evidence.binning import Binned
+from app.core.evidence.calibration import ImpostorType, Ratio, ScoreHistogram
+from app.core.evidence.curves import lowest_threshold
+from app.core.evidence.points import default_name, hardest, name_points
+from app.core.evidence.rates import round_rate
+from app.core.evidence.ratio import fit_ratio
+from app.core.evidence.resampling import Resampled
+from app.core.scoring import Float32
+from model_export.errors import CommandError
+from model_export.unlabelled.curve import Answers, draw_matches
+from model_export.unlabelled.frame import NEIGHBOURS, Float64, Frame, Integers
+
+DRAWS = 1000
+FEWEST_MATCHES = 25
+"""Answers of one kind below which FNMR, or a rate against near impostors, is not told."""
+SEEN = 3
+HARD = "hard"
+HARD_WORDS = f"an item that does not match, among the {NEIGHBOURS} most alike ones of either of the two"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the answers say beside rates: the share of random pairs that match, and the counts of the answers."""
+
+    share: Rate
+    matches: int
+    others: int
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Draws by knot bin (draws, knots + 1), as counts of pairs: those that match, random ones that do not, near ones
+    that do not; and the mean score of each bin.
+    """
+
+    matching: Float64
+    random: Float64
+    near: Float64
+    centre: Float64
+
+
+def add_answers(
+    calibration: Calibration, frame: Frame, asked: Integers, match: Float64, *, seed: int
+) -> tuple[Calibration, Found]:
+    """The calibration of random pairs with what the answers add; asked (answers,): places in the frame.
+
+    Raises CommandError where fewer than FEWEST_MATCHES answers match, or do not.
+    """
+    matches = int(match.sum())
+    others = len(match) - matches
+    if min(matches, others) < FEWEST_MATCHES:
+        kind = "match" if matches < FEWEST_MATCHES else "do not match"
+        raise CommandError(f"{min(matches, others)} answers {kind}, and it takes {FEWEST_MATCHES} to say more; ask on")
+    answers = Answers(frame.cell[asked].astype(np.int64), match)
+    pairs = draw_matches(frame, answers, DRAWS, seed)
+    knots = np.array(calibration.impostor_curves[0].thresholds, np.float32)
+    drawn = _by_knot(frame, pairs, knots)
+    score, genuine = frame.score[asked], match > 0
+    fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine], rising=True))
+    share = _share(pairs.sum(axis=1) / len(frame))
+    random = calibration.impostor_curves[0]
+    clean = _without_matches(random, drawn.matching / len(frame), share, calibration.impostors[0].unit_pairs)
+    near_asked = score[frame.near[asked] & ~genuine]
+    curves, types = [clean], [calibration.impostors[0]]
+    if len(near_asked) >= FEWEST_MATCHES:
+        near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, rising=False))
+        if lowest_threshold(near, 0.1) is not None:
+            curves.append(near)
+            types.append(ImpostorType(type=HARD, description=HARD_WORDS, unit_pairs=len(near_asked)))
+    if len(curves) == 1:
+        print(f"impostors that lie near are not told of: {len(near_asked)} answers about such pairs are too few")
+    points = tuple(point for curve in curves for point in name_points(curve, fnmr))
+    by_type = {curve.impostor: [point for point in points if point.impostor == curve.impostor] for curve in curves}
+    changed: dict[str, object] = {
+        "impostors": tuple(types),
+        "impostor_curves": tuple(curves),
+        "genuine_curves": (fnmr,),
+        "operating_points": points,
+        "defaults": {name: chosen for name, own in by_type.items() if (chosen := default_name(own)) is not None},
+        "default_impostor": hardest({curve.impostor: curve for curve in curves}, fnmr),
+        "ratios": tuple(_ratios(drawn, knots, types, matches)),
+        "histogram": _histogram(frame, pairs, calibration.histogram, near=len(curves) > 1),
+        "counts": calibration.counts.model_copy(
+            update={
+                "genuine_units": matches,
+                "genuine_pairs": matches,
+                "impostor_pairs": {
+                    **calibration.counts.impostor_pairs,
+                    **({HARD: len(near_asked)} if len(curves) > 1 else {}),
+                },
+            }
+        ),
+    }
+    members = {name: getattr(calibration, name) for name in type(calibration).model_fields}
+    return Calibration.model_validate({**members, **changed}), Found(share, matches, others)
+
+
+def _by_knot(frame: Frame, matches: Float64, knots: Float32) -> _Drawn:
+    """Cells to knot bins: a pair belongs to the bin of its score, and matches as often as others of its cell."""
+    place = np.searchsorted(knots, frame.score, side="right")
+    width = len(knots) + 1
+    chance = matches / frame.count
+    both = _table(frame, place, width, np.ones(len(frame)))
+    near = _table(frame, place, width, frame.near)
+    sums = np.bincount(place, weights=frame.score, minlength=width)
+    return _Drawn(
+        matching=np.asarray(chance @ both),
+        random=np.asarray((1.0 - chance) @ both),
+        near=np.asarray((1.0 - chance) @ near),
+        centre=sums / np.maximum(np.bincount(place, minlength=width), 1),
+    )
+
+
+def _table(frame: Frame, place: Integers, width: int, weight: Any) -> csr_array:
+    """The weight of the pairs of each cell in each column `place` (pairs,): (cells, width)."""
+    key = frame.cell.astype(np.int64) * width + place
+    held = np.bincount(key, weights=weight, minlength=len(frame.count) * width)
+    return csr_array(held.reshape(len(frame.count), width))
+
+
+def _rates(counts: Float64, knots: Float32, seen: Float32, *, rising: bool) -> dict[str, Any]:
+    """The members of a curve from draws by bin (draws, knots + 1), and the scores of the answers it rests on.
+
+    rising: the share below each knot (FNMR); else the share at or above it (FMR).
+    """
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    below = np.clip(np.cumsum(shares, axis=1)[:, :-1], 0.0, 1.0)
+    rate = below if rising else 1.0 - below
+    low, value, high = np.quantile(rate, (0.025, 0.5, 0.975), axis=0)
+    under = np.searchsorted(np.sort(seen), knots)
+    wrong, right = (under, len(seen) - under) if rising else (len(seen) - under, under)
+    low = np.where(wrong < SEEN, 0.0, low)
+    high = np.where(right < SEEN, 1.0, np.maximum(high, SEEN / len(seen)))
+    return _columns(knots, value, low, np.maximum(high, value))
+
+
+def _columns(knots: Float32, value: Float64, low: Float64, high: Float64) -> dict[str, Any]:
+    return {
+        "k": 1,
+        "aggregation": "single",
+        "thresholds": tuple(knots.tolist()),
+        "value": tuple(round_rate(one, "nearest") for one in value),
+        "low": tuple(round_rate(one, "down") for one in low),
+        "high": tuple(round_rate(one, "up") for one in high),
+    }
+
+
+def _without_matches(random: ImpostorCurve, matching: Float64, share: Rate, unit_pairs: int) -> ImpostorCurve:
+    """FMR of random pairs less those that match: `matching` (draws, knots + 1) are their shares of all pairs.
+
+    Bounds are those of both put together: all random pairs at their highest less matches at their fewest, and the other
+    way round, so that they are wider than either alone needs.
+    """
+    above = np.cumsum(matching[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    few, middle, many = np.quantile(above, (0.025, 0.5, 0.975), axis=0)
+    value, low, high = (np.array(side) for side in (random.value, random.low, random.high))
+    value = np.minimum.accumulate(np.clip((value - middle) / (1.0 - share.value), 0.0, 1.0))
+    low = np.minimum.accumulate(np.clip((low - many) / (1.0 - share.low), 0.0, value))
+    floor = min(3.0 / unit_pairs, 1.0)
+    high = np.minimum.accumulate(np.clip((high - few) / (1.0 - share.high), np.maximum(value, floor), 1.0))
+    return ImpostorCurve(
+        impostor=random.impostor, **_columns(np.array(random.thresholds, np.float32), value, low, high)
+    )
+
+
+def _share(draws: Float64) -> Rate:
+    low, value, high = (float(one) for one in np.quantile(draws, (0.025, 0.5, 0.975)))
+    return Rate(value=value, low=low, high=high)
+
+
+def _ratios(drawn: _Drawn, knots: Float32, types: list[ImpostorType], matches: int) -> list[Ratio]:
+    """A likelihood ratio against each type, fitted on the draws; said aloud where genuine scores are not higher."""
+    ratios = []
+    for one in types:
+        impostor = drawn.random if one.type != HARD else drawn.near
+        sides = (
+            _sample(drawn.matching, drawn.centre, knots, matches),
+            _sample(impostor, drawn.centre, knots, one.unit_pairs),
+        )
+        try:
+            ratios.append(fit_ratio(one.type, *sides))
+        except ValueError as error:
+            print(f"no log-likelihood ratio: {error}")
+    return ratios
+
+
+def _sample(counts: Float64, centre: Float64, knots: Float32, rows: int) -> tuple[Binned, Resampled]:
+    """Draws in the form that fit_ratio takes; of what was resampled otherwise, only rows and centres are looked at."""
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    point = shares.mean(axis=0)
+    binned = Binned(knots, np.zeros((0, 1), np.int64), np.zeros((0, len(point)), np.float32), centre, np.zeros(0), rows)
+    return binned, Resampled(knots, point, shares, rows, rows, 1.0, np.ones(len(shares), np.bool_))
+
+
+def _histogram(frame: Frame, matches: Float64, before: ScoreHistogram, *, near: bool) -> ScoreHistogram:
+    edges = np.array(before.edges)
+    width = len(edges) - 1
+    place = np.clip(np.searchsorted(edges, frame.score, side="right") - 1, 0, width - 1)
+    chance = (matches / frame.count).mean(axis=0)
+
+    def shares(counts: Float64) -> tuple[float, ...]:
+        return tuple(float(f"{min(share, 1.0):.6g}") for share in counts / counts.sum())
+
+    everything = _table(frame, place, width, np.ones(len(frame)))
+    impostors = dict(before.impostor)
+    if near:
+        impostors[HARD] = shares((1.0 - chance) @ _table(frame, place, width, frame.near))
+    return ScoreHistogram(edges=before.edges, genuine=shares(chance @ everything), impostor=impostors)
