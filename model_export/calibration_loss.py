@@ -162,18 +162,23 @@ def _measure(calibration: Calibration | None, sampled: Sampled, name: str, fold:
         value = float(values[0])
         return Cost(value, *bound_cost(value, of_draws, clusters))
 
-    def paired(best: Float64, best_drawn: Float64) -> Cost:
-        value = max(float(full[0] - best[0]), 0.0)
-        return Cost(value, *bound_loss(value, np.maximum(full_drawn - best_drawn, 0.0), clusters))
+    def best() -> Cost:
+        cost = bounded(least, least_drawn)
+        high = max(cost.high, unseen_cost(min(one.rows for one in raw)))
+        return replace(cost, high=high if np.isinf(high) else min(high, 1.0))  # a map to one half costs 1
+
+    def paired(other: Float64, other_drawn: Float64) -> Cost:
+        value = max(float(full[0] - other[0]), 0.0)
+        return Cost(value, *bound_loss(value, np.maximum(full_drawn - other_drawn, 0.0), clusters))
 
     if calibration is None or ratio is None:
-        return Loss(None, bounded(least, least_drawn), None, None, 0.0, None, method=None)
+        return Loss(None, best(), None, None, 0.0, None, method=None)
     mapped = _shipped(ratio, sampled, name) if fold is None else _refitted(ratio, calibration, sampled, name, fold)
     full = cllrs(mapped.ratios, *_points(mapped.genuine, mapped.impostor))
     full_drawn = cllrs(mapped.ratios, *pair_draws(mapped.genuine, mapped.impostor))
     return Loss(
         cllr=bounded(full, full_drawn),
-        min_cllr=bounded(least, least_drawn),
+        min_cllr=best(),
         lost=paired(least, least_drawn),
         beyond=paired(limited, limited_drawn),
         limits=float((np.logaddexp(0.0, ratio.low) + np.logaddexp(0.0, -ratio.high)) / (2.0 * np.log(2.0))),
@@ -245,6 +250,15 @@ def cllrs(ratios: Float64, genuine: Bins, impostor: Bins) -> Float64:
     """Cllr of natural-log ratios (bins,) under each row of weights (rows, bins), which sum to 1: bits (rows,)."""
     bits = genuine @ np.logaddexp(0.0, -ratios) + impostor @ np.logaddexp(0.0, ratios)
     return np.asarray(bits / (2.0 * np.log(2.0)))
+
+
+def unseen_cost(rows: int) -> float:
+    """The minCllr, in bits, of scores of which a share of 3 / rows lies on the wrong side of all of the other kind.
+
+    By the rule of three, a sample of so many units (pairs) without any error may have missed as much.
+    """
+    share = min(3.0 / rows, 1.0)
+    return float((share * np.log2((1.0 + share) / share) + np.log2(1.0 + share)) / 2.0)
 
 
 def min_cllrs(genuine: Bins, impostor: Bins, limits: Limits) -> tuple[Float64, Float64]:

@@ -141,14 +141,16 @@ def bound_cost(value: float, drawn: Float64, clusters: int) -> tuple[float, floa
 
 
 def bound_loss(value: float, drawn: Float64, clusters: int) -> tuple[float, float]:
-    """The same of a difference of two costs of one sample, 0 or more, which may be near 0 however much it varies: the
-    percentiles, widened by Student's t on the difference itself.
+    """The same of a difference of two costs of one sample.
+
+    It may be near 0 however much it varies, where a log knows no upper bound, so that high is widened by Student's t on
+    the difference itself.
     """
+    low, _ = bound_cost(value, drawn, clusters)
     if clusters < FEWEST_UNITS:
-        return 0.0, float("inf")
-    low, high = np.quantile(drawn, (0.025, 0.975))
+        return low, float("inf")
     spread = student.ppf(0.975, clusters - 1) * float(drawn.std()) * np.sqrt(clusters / (clusters - 1))
-    return max(0.0, min(float(low), value - spread)), max(float(high), value + spread)
+    return low, max(float(np.quantile(drawn, 0.975)), value + spread)
 
 
 def _bounded(figure: Callable[[Bins, Bins], Bins], genuine: Resampled, impostor: Resampled) -> Rate:

@@ -25,17 +25,9 @@ from model_export.drafting.entries import Entry, plain, toml, write_toml
 from model_export.drafting.graph import Facts, read_facts
 from model_export.errors import CommandError
 from model_export.graphs import describe_value, graphs_of
-from model_export.importing.foreign import (
-    Original,
-    match_inputs,
-    open_original,
-    opset_of,
-    output_of,
-    padded,
-    precision_of,
-    read_graph,
-)
+from model_export.importing.foreign import Original, match_inputs, open_original, output_of, padded
 from model_export.importing.onnx_spec import Spec, read_assets
+from model_export.importing.reading import opset_of, precision_of, read_graph
 from model_export.precisions.facts import describe_graph
 from model_export.subjects import newest, points_of
 

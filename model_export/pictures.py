@@ -51,7 +51,8 @@ def draw_det(measured: Sampled, points: Points) -> bytes:
             if point["impostor"] == name:
                 at = _at(knots, fmr.value, fnmr, point["threshold"])
                 axes.plot(*at, "s" if point["default"] else "o", color=line.get_color())
-                axes.annotate(point["name"], at, fontsize=7, xytext=(4, 4), textcoords="offset points")
+                place = (4, -9) if point["name"] == "eer" else (4, 4)  # it often lies beside a named point
+                axes.annotate(point["name"], at, fontsize=7, xytext=place, textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlim=(1e-5, 1), ylim=(1e-4, 1))
     axes.set_title("Detection error trade-off", y=TITLE_AT)
     axes.set(xlabel="false match rate (FMR)", ylabel="false non-match rate (FNMR)")
@@ -85,9 +86,9 @@ def _draw_shares(edges: Sequence[float], shares: Mapping[str, Sequence[float]], 
         if point["default"]:
             label = f"default: {point['name']}, {point['impostor']}"
             axes.axvline(point["threshold"], color="black", linestyle="--", label=label)
-    axes.set(xlabel="similarity", ylabel="share of comparisons")
+    axes.set(xlabel="similarity", ylabel="share of comparisons", ylim=(0, 1.25 * axes.get_ylim()[1]))
     axes.set_title("Scores", y=TITLE_AT)
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper center", ncols=2, fontsize=8)  # above the bars
     return _png(figure)
 
 
@@ -95,13 +96,14 @@ def draw_reliability(losses: Mapping[str, Loss]) -> bytes:
     """Observed share of genuine pairs by calibrated posterior at a prior of one half, the pairs of each bin told."""
     figure, axes = _axes(6, 5)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for name, loss in losses.items():
-        if (one := loss.reliability) is None:
-            continue
-        spread = np.stack([one.observed - one.low, one.high - one.observed])
+    drawn = {name: loss.reliability for name, loss in losses.items() if loss.reliability is not None}
+    for turn, (name, one) in enumerate(drawn.items()):
+        bounded = (one.low > 0) | (one.high < 1)  # bars from 0 to 1 say nothing, and would cover the others
+        spread = np.where(bounded, np.stack([one.observed - one.low, one.high - one.observed]), 0.0)
         (line, *_) = axes.errorbar(one.posterior, one.observed, spread, marker="o", capsize=2, label=name)
         for x, y, pairs in zip(one.posterior, one.observed, one.pairs, strict=True):
-            axes.annotate(f"{pairs}", (x, y), fontsize=6, xytext=(4, -9), textcoords="offset points")
+            place, side = ((4, -9), "left") if turn % 2 == 0 else ((-4, 4), "right")
+            axes.annotate(f"{pairs:,}", (x, y), fontsize=6, xytext=place, ha=side, textcoords="offset points")
         line.set_linewidth(1)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_title("Reliability; numbers are pairs", y=TITLE_AT)

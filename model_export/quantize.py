@@ -23,8 +23,8 @@ from app.core.modalities.base import Array, Limits
 from app.runtime.encoder import Encoder
 from model_export.card import markdown_table, write_card
 from model_export.errors import CommandError
-from model_export.importing.foreign import opset_of
 from model_export.importing.publishing import TOLERANCE
+from model_export.importing.reading import opset_of
 from model_export.pairs import Words
 from model_export.precisions.eight_bits import to_int8
 from model_export.precisions.facts import cost_table, describe_graph

@@ -26,12 +26,15 @@ WORDS = {
     "robustness.png": "Equal error rate as one side of every pair is worn, mildest first; dotted the share of items "
     "that the service refuses. Shading is bounds, none where too few units are measured for any.",
 }
+WIDE = {"robustness.png"}
+"""Pictures of several axes."""
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;display:block;overflow-x:auto;font-size:.9rem}"
     "td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left;vertical-align:top}th{background:#f4f4f4}"
     "img{max-width:100%}figure{margin:0}figcaption{font-size:.85rem}"
     ".pictures{display:flex;flex-wrap:wrap;gap:1.5rem;margin-top:2rem}.pictures figure{max-width:36rem}"
+    ".pictures figure.wide{max-width:62rem}"
     ".pairs{display:flex;flex-wrap:wrap;gap:1rem}.pairs figure{border:1px solid #ddd;padding:.5rem;max-width:33rem}"
     ".pair{display:flex;gap:.5rem;align-items:center}"
     "svg{background:#f6f6f6}polyline{fill:none;stroke:#356;stroke-width:1}"
@@ -88,7 +91,8 @@ def _lines(report: Report, pictures: Mapping[str, bytes]) -> Iterator[str]:
     for name, picture in pictures.items():
         source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
         words = html.escape(WORDS[name])
-        yield f"<figure><img alt='{name}' src='{source}'><figcaption>{words}</figcaption></figure>"
+        kind = " class='wide'" if name in WIDE else ""
+        yield f"<figure{kind}><img alt='{name}' src='{source}'><figcaption>{words}</figcaption></figure>"
     yield "</div>"
     for table in others:
         yield from _table(table)
@@ -102,5 +106,11 @@ def _table(table: Table) -> Iterator[str]:
     heading, rows = table
     yield f"<h2>{html.escape(heading)}</h2><table>"
     for row, tag in zip(rows, ["th"] + ["td"] * (len(rows) - 1), strict=True):
-        yield "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        yield "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in row) + "</tr>"
     yield "</table>"
+
+
+def _cell(text: str) -> str:
+    """Escaped; bounds stay in one line."""
+    value, bracket, bounds = html.escape(text).partition(" [")
+    return value + bracket + bounds.replace(" ", "&nbsp;")

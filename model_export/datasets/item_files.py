@@ -73,10 +73,10 @@ def read_item(path: Path, form: str) -> Item:
 
 def from_http(item: Mapping[str, Any], form: str) -> Item:
     """An item as over HTTP in the engine's form. Raises CommandError unless its content is of the model's `form`."""
-    if given := sorted(set(item) & {*FORMS, "embedding"} - {form}):
-        raise CommandError(f"this model takes items of {form}, and here is {given[0]}")
-    if form not in item:
-        raise CommandError(f"this model takes items of {form}, and here is none")
+    given = sorted(set(item) & {*FORMS, "embedding"})
+    if given != [form]:
+        there = " and ".join(given) or "none of the kind"
+        raise CommandError(f"this model takes {form} ({FORMS[form]}), and the item has {there}")
     if form == "text" and not isinstance(item["text"], str):
         raise CommandError("text is no text")
     if form != "base64":

@@ -16,6 +16,9 @@ KINDS = {"text": text, "audio": audio, "image": image, "series": series}
 TELLING = ("sentence_emb", "embed", "pooler", "pooled", "vector", "feature", "fc1", "last_hidden")
 """Parts of the names that embeddings have, the most telling first."""
 
+UNTELLING = ("model", "onnx")
+"""What exports call every file and folder."""
+
 
 def recognise(facts: Facts) -> tuple[str, str]:
     """The modality and why. Raises CommandError for a graph that takes what no modality makes."""
@@ -57,7 +60,9 @@ def choose_output(facts: Facts) -> Entry:
 
 
 def _top(facts: Facts) -> Iterator[Entry]:
-    yield guess("name", bundle_name(facts.path.stem) or "encoder", "the file's name; what requests will say")
+    path = facts.path.resolve()
+    telling = (part for part in (path.stem, path.parent.name, path.parent.parent.name) if part not in UNTELLING)
+    yield guess("name", bundle_name(next(telling, "")) or "encoder", "from its path; what requests will say")
     yield ask("origin", UNKNOWN, "who trained it, and on what")
     yield ask("intended_use", UNKNOWN, "what it is for")
     yield ask("relation.match_means", UNKNOWN_RELATION, "what two matching items have in common")

@@ -29,14 +29,12 @@ from model_export.importing.foreign import (
     fixed_batch,
     match_inputs,
     open_original,
-    opset_of,
     output_of,
     padded,
-    precision_of,
-    read_graph,
 )
 from model_export.importing.onnx_spec import Spec, read_assets, read_spec
 from model_export.importing.publishing import PARITY, Rows, check_free, compare, publish
+from model_export.importing.reading import opset_of, precision_of, read_graph
 from model_export.importing.reference import draw_reference, read_reference
 from model_export.importing.wrapping import wrap
 

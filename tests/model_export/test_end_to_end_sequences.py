@@ -73,6 +73,17 @@ def test_the_bundle_is_served_as_it_was_trained(made: tuple[str, Path]) -> None:
     assert len(np.unique(together.round(4), axis=0)) >= len(items) - 2  # probes tell inputs apart
 
 
+def test_exporting_again_gives_the_same_bytes(made: tuple[str, Path], tmp_path: Path) -> None:
+    folder = made[1]
+    assert main(["export", str(folder / "run"), "--out", str(tmp_path)]) == 0
+    assert bytes_of(tmp_path) == bytes_of(folder / "exported")
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Path below the folder -> content of every file."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_evidence_is_the_recipes_own(made: tuple[str, Path]) -> None:
     name, folder = made
     calibration = read_bundle(folder / "models" / name / "1.0.1").calibration

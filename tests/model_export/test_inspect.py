@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from app.core.bundle import read_bundle
 from model_export.__main__ import main
+from model_export.importing.declaring import bundle_name
 from model_export.importing.onnx_spec import Spec
 from tests.core.modalities.texts import wordpiece
 from tests.model_export.importing.foreign_graphs import (
@@ -192,6 +193,7 @@ def test_tokenizer_and_pooling_beside_the_file_are_read(tmp_path: Path, capsys: 
     words = Tokenizer.from_buffer(wordpiece()).get_vocab_size()
     spec, comments, told = drafted(write_text(tmp_path / "onnx" / "model.onnx", words), capsys)
     assert spec["modality"]["assets"] == {"tokenizer.json": "../tokenizer.json"}
+    assert spec["name"] == bundle_name(tmp_path.name)  # not model, nor onnx
     assert spec["modality"]["params"]["max_tokens"] == 48
     assert spec["modality"]["params"]["lengths"] == [16, 32, 48]
     assert spec["graph"]["pooling"] == "first"

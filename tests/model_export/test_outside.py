@@ -108,6 +108,7 @@ def test_calibrate_reports_the_other_population_in_evidence_and_card(
     monkeypatch.setattr("model_export.calibrate.read_other_population", lambda _: population())
     tiny = write_tiny(tmp_path, calibrated=False, status="demonstration")
     whole = Path("recipes/signatures.toml").read_text("utf-8").replace("draws = 2000", "draws = 1000")
+    whole = whole.replace("references = [3]\n", "")  # those within one unit have two items each
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(whole, "utf-8")
     folder = calibrate_recipe(tiny, recipe, tmp_path)
@@ -139,7 +140,8 @@ def test_a_declared_demonstration_claims_nothing_whatever_its_figures(
     monkeypatch.setattr("model_export.calibrate.read_splits", lambda _: splits)
     tiny = write_tiny(tmp_path, calibrated=False, status="demonstration")
     whole = Path("recipes/signatures.toml").read_text("utf-8")
-    whole = whole[: whole.index("[[external]]")].replace("draws = 2000", 'draws = 1000\ndemonstration = "no sample"')
+    whole = whole[: whole.index("[[external]]")].replace("references = [3]\n", "")
+    whole = whole.replace("draws = 2000", 'draws = 1000\ndemonstration = "no sample"')
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(whole, "utf-8")
     folder = calibrate_recipe(tiny, recipe, tmp_path)

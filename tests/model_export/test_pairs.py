@@ -148,10 +148,11 @@ def test_series_are_json_files_or_items(tmp_path: Path) -> None:
     table = read(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "p.jsonl", "values")
     assert list(table.items) == [inline, {"values": [[2.0]], "rate": 4}, {"values": [[3.0]]}]
     encoded = {"a": {"base64": base64.b64encode(b"x").decode()}, "b": {"base64": ""}, "label": 1}
-    both = read(
-        tmp_path, json.dumps(encoded) + "\n" + json.dumps(encoded | {"a": {"text": "t"}, "label": 0}), "q.jsonl"
-    )
+    other = {"a": {"base64": base64.b64encode(b"y").decode()}, "b": {"base64": ""}, "label": 0}
+    both = read(tmp_path, json.dumps(encoded) + "\n" + json.dumps(other), "q.jsonl", "base64")
     assert both.items[0] == {"bytes": b"x"}
+    with pytest.raises(CommandError, match="row 1: base64 is not"):
+        read(tmp_path, json.dumps(encoded | {"a": {"base64": "?"}}), "q.jsonl", "base64")
 
 
 def test_a_table_beyond_what_is_measured_is_drawn_from(
@@ -171,7 +172,8 @@ def test_a_table_beyond_what_is_measured_is_drawn_from(
         ("a,b\n1,2\n", "p.csv", "there is no column label"),
         ("x,label\n1,2\n", "p.csv", "no column a and no column b"),
         ("a,b,label,a\n", "p.csv", "a column is there twice"),
-        ("", "p.csv", "there is no column"),
+        ("", "p.csv", "is empty"),
+        ("a;b;label\n1;2;1\n", "p.csv", "no column label; its columns are: a;b;label"),
         ("a,b,label\n1,2,1\n3,4\n", "p.csv", "row 2: it has 2 cells, but there are 3 columns"),
         ("a,b,label\n1,2,yes\n", "p.csv", "row 1: label is 1"),
         ("a,b,label\n1,2,1\n2,1,0\n", "p.csv", "rows 1 and 2 label the same pair differently"),
@@ -189,8 +191,10 @@ def test_a_table_beyond_what_is_measured_is_drawn_from(
         ('{"a": "1", "b": "2"}\n', "p.jsonl", "row 1: a line is a JSON object with a, b and label"),
         ('{"a": "1", "b": "2", "label": true}\n', "p.jsonl", "row 1: label is 1"),
         ('{"a": 1, "b": "2", "label": 1}\n', "p.jsonl", "row 1: a and b are texts, paths or items"),
-        ('{"a": {}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: an item has exactly one of"),
-        ('{"a": {"base64": "?"}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: base64 is not"),
+        ('{"a": {}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: this model takes text "),
+        ('{"a": {"text": "1", "values": [[1]]}, "b": "2", "label": 1}\n', "p.jsonl", "the item has text and values"),
+        ('{"a": {"text": ["1"]}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: text is no text"),
+        ('{"a": {"base64": "MQ=="}, "b": "2", "label": 1}\n', "p.jsonl", "row 1: this model takes text "),
         ('{"a": "1", "b": "2", "label": 1}\n{"a": \n', "p.jsonl", "row 2: a line is a JSON object"),
         (
             '{"a": "1", "b": "2", "label": 1, "unit_a": 1, "unit_b": 2}\n{"a": "1", "b": "3", "label": 0}\n',
@@ -208,12 +212,27 @@ def test_a_wrong_table_is_told_in_one_line_with_its_row(tmp_path: Path, text: st
 
 def test_a_table_that_cannot_be_read_at_all_is_one_line(tmp_path: Path) -> None:
     cut = gzip.compress(CSV.encode())[:-9]
-    for name, data in (("p.csv.gz", b"no gzip"), ("q.csv.gz", cut), ("r.csv", b"a,b,label\n\xff")):
+    latin, wide = "a,b,label\né,2,1\n".encode("latin-1"), "a,b,label\n1,2,1\n".encode("utf-16")
+    for name, data, said in (
+        ("p.csv.gz", b"no gzip", "gzip"),
+        ("q.csv.gz", cut, "ended before"),
+        ("r.csv", latin, r"\.csv: is not written in UTF-8"),
+        ("s.csv", wide, r"\.csv: is not written in UTF-8"),
+    ):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(CommandError, match=name):
+        with pytest.raises(CommandError, match=f"{name[0]}.*{said}"):
             read_pairs(tmp_path / name, "text")
     with pytest.raises(CommandError, match="No such file"):
         read_pairs(tmp_path / "missing.csv", "text")
+
+
+FILES = {
+    "one": b"1",
+    "list": b"[1]",
+    "words": b"hello",
+    "other": b'{"text": "1"}',
+    "bytes": b'{"base64": "MQ=="}',
+}
 
 
 @pytest.mark.parametrize(
@@ -222,12 +241,14 @@ def test_a_table_that_cannot_be_read_at_all_is_one_line(tmp_path: Path) -> None:
         ("two", "base64", "No such file"),
         (".", "base64", "Is a directory"),
         ("one", "values", "one JSON object"),
+        ("other", "values", "takes values .a series of numbers., and the item has text"),
+        ("bytes", "values", "takes values .a series of numbers., and the item has base64"),
         ("list", "values", "one JSON object"),
         ("words", "values", "is no JSON"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named_with_its_row(tmp_path: Path, cell: str, form: str, said: str) -> None:
-    for name, data in (("one", b"1"), ("list", b"[1]"), ("words", b"hello")):
+    for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(CommandError, match=rf"row 1: .*{said}"):
         read(tmp_path, f"a,b,label\n{cell},one,1\n", form=form)

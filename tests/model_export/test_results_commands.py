@@ -72,7 +72,7 @@ def test_every_speaker_is_left_out_once_and_trains_no_weights_then(
     recipe = write_tiny_recipe("digits", tmp_path / "digits.toml")
     trained: list[tuple[Path, Path]] = []
     # Four real trainings and exports take a minute; the commands behind them have tests of their own.
-    monkeypatch.setattr(leave_one_out, "train", lambda own, run: trained.append((own, run)))
+    monkeypatch.setattr(leave_one_out, "train", lambda own, run, **_: trained.append((own, run)))
     floor = Floor("euclidean", read_recipe(recipe).modality)
     monkeypatch.setattr(leave_one_out, "export_subject", lambda _run, _models: floor)
     assert main(["leave-one-out", str(recipe), "--out", str(tmp_path / "runs")]) == 0

@@ -47,7 +47,7 @@ def test_photographs_of_one_colour_find_their_catalogue_picture(data: Path, caps
     assert float(chance[3]) == pytest.approx(1 / int(floor[2]), abs=1e-2)
 
 
-def test_a_floor_is_measured_elsewhere_with_one_reference_and_with_four(
+def test_a_floor_is_measured_elsewhere_with_one_reference_and_with_several(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tiny_dutch(data / "signatures_dutch")
@@ -57,7 +57,7 @@ def test_a_floor_is_measured_elsewhere_with_one_reference_and_with_four(
     assert header[1:3] == ["references", "impostor"]
     assert [row[1:3] for row in table] == [
         [references, impostor]
-        for references in ("1", "4, highest score", "4, mean score")
+        for references in ("1", *(f"{k}, {how} score" for k in (3, 4) for how in ("highest", "mean")))
         for impostor in ("skilled", "random_dutch")
     ]
 

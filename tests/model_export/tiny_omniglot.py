@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from model_export.drawings import draw_character
 
 DRAWERS = 18
-RECIPE = Path("recipes/glyphs.toml")
+RECIPE = Path(__file__).with_name("tiny_glyphs.toml")
 
 
 def write_tiny_omniglot(folder: Path, *, alphabets: int = 3, characters: int = 12) -> None:
@@ -74,22 +75,15 @@ def _png(ink: npt.NDArray[np.uint8]) -> bytes:
 
 
 def write_tiny_recipe(path: Path, **changes: str) -> Path:
-    """The shipped recipe, cut to seconds; `changes` replace whole lines, key -> new right-hand side."""
-    lines = RECIPE.read_text("utf-8").splitlines()
-    short = {
-        "version": '"1.0.0"',
-        "validation_groups": '["Tifinagh"]',
-        "steps": "12",
-        "warmup_steps": "2",
-        "stages": "[8, 12, 16]",
-        "blocks": "1",
-        "dimension": "16",
-        "classes": "8",
-        "per_class": "3",
-        "draws": "1000",
-    } | changes
-    for key, value in short.items():
+    """The tests' recipe of drawings; `changes` are other right-hand sides, by key."""
+    path.write_text(change_lines(RECIPE.read_text("utf-8"), changes), "utf-8")
+    return path
+
+
+def change_lines(text: str, changes: Mapping[str, str]) -> str:
+    """A recipe with other right-hand sides, by key; each key stands there once."""
+    lines = text.splitlines()
+    for key, value in changes.items():
         (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{key} =")]
         lines[place] = f"{key} = {value}"
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return "\n".join(lines) + "\n"
