@@ -30,12 +30,15 @@ def read_folder(beside: Path, data: FolderData, modality: str) -> Listing:
 
 def find_files(root: Path, modality: str) -> Iterator[Path]:
     """The files below `root` that are items of the modality, in the order of their paths, hidden ones never; at the
-    end what else there is is told.
+    end what else there is is told. Raises CommandError for a name that is not UTF-8.
     """
     unused: Counter[str] = Counter()
     for path in sorted(root.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts) or path.is_dir():
+        inside = path.relative_to(root)
+        if any(part.startswith(".") for part in inside.parts) or path.is_dir():
             continue
+        if not _is_utf8(str(inside)):
+            raise CommandError(f"{root}: {str(inside)!a}: its name is not written in UTF-8; rename it")
         if path.suffix.lower() in SUFFIXES[modality]:
             yield path
         else:
@@ -52,6 +55,15 @@ def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
                 f"{path}: lies in {len(inside.parts) - 1} folders below {root}, and data.levels names {len(levels)}"
             )
         yield Found(str(inside), partial(read_item, path, FORM_OF[modality]), **_say(inside.parts[:-1], levels))
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name of the file system can be written to a list: Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _say(folders: Sequence[str], levels: Sequence[str]) -> dict[str, str]:
