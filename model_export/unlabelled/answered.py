@@ -8,6 +8,7 @@ so each answer speaks for the pairs of its kind. `value` is the median of the dr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,32 +17,53 @@ from scipy.sparse import csr_array
 
 from app.core.evidence import Calibration, GenuineCurve, ImpostorCurve, Rate
 from app.core.evidence.binning import Binned
-from app.core.evidence.calibration import ImpostorType, Ratio, ScoreHistogram
+from app.core.evidence.calibration import ImpostorType, OperatingPoint, Ratio, ScoreHistogram
 from app.core.evidence.curves import lowest_threshold
 from app.core.evidence.points import default_name, hardest, name_points
 from app.core.evidence.rates import round_rate
 from app.core.evidence.ratio import fit_ratio
 from app.core.evidence.resampling import Resampled
 from app.core.scoring import Float32
-from model_export.errors import CommandError
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import NEIGHBOURS, Float64, Frame, Integers
 
 DRAWS = 1000
-FEWEST_MATCHES = 25
-"""Answers of one kind below which FNMR, or a rate against near impostors, is not told."""
+FEWEST = 15
+"""Answers of one kind below which nothing that rests on them is told."""
+WIDEST = 0.3
+"""How wide the interval of FNMR at the default operating point may be, lest the evidence say more than is known."""
 SEEN = 3
 HARD = "hard"
 HARD_WORDS = f"an item that does not match, among the {NEIGHBOURS} most alike ones of either of the two"
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the answers say beside rates: the share of random pairs that match, and the counts of the answers."""
+class TooFewAnswers(Exception):
+    """The answers do not tell FNMR; the message says why, and what would help."""
 
-    share: Rate
+
+@dataclass(frozen=True)
+class Answered:
+    """What the answers say: how many match and how many do not, the share of random pairs that match, matches of each
+    cell as drawn (draws, cells), and the members of Calibration that rest on rates.
+    """
+
     matches: int
     others: int
+    share: Rate
+    pairs: Float64
+    types: tuple[ImpostorType, ...]
+    curves: tuple[ImpostorCurve, ...]
+    fnmr: GenuineCurve
+    points: tuple[OperatingPoint, ...]
+    defaults: Mapping[str, str]
+    default_impostor: str
+    ratios: tuple[Ratio, ...]
+
+    @property
+    def default(self) -> OperatingPoint | None:
+        """The default operating point, None where no FMR of 1e-1 can be claimed."""
+        key = self.default_impostor, self.defaults.get(self.default_impostor)
+        return next((point for point in self.points if (point.impostor, point.name) == key), None)
 
 
 @dataclass(frozen=True)
@@ -56,60 +78,78 @@ class _Drawn:
     centre: Float64
 
 
-def add_answers(
-    calibration: Calibration, frame: Frame, asked: Integers, match: Float64, *, seed: int
-) -> tuple[Calibration, Found]:
-    """The calibration of random pairs with what the answers add; asked (answers,): places in the frame.
+def read_answers(
+    frame: Frame, asked: Integers, match: Float64, kind: ImpostorType, random: ImpostorCurve, *, seed: int
+) -> Answered:
+    """What the answers say of the pairs `asked` (answers,): places in the frame. `kind` and `random` are what is known
+    of random pairs without them.
 
-    Raises CommandError where fewer than FEWEST_MATCHES answers match, or do not.
+    Raises TooFewAnswers where they do not tell FNMR.
     """
     matches = int(match.sum())
     others = len(match) - matches
-    if min(matches, others) < FEWEST_MATCHES:
-        kind = "match" if matches < FEWEST_MATCHES else "do not match"
-        raise CommandError(f"{min(matches, others)} answers {kind}, and it takes {FEWEST_MATCHES} to say more; ask on")
-    answers = Answers(frame.cell[asked].astype(np.int64), match)
-    pairs = draw_matches(frame, answers, DRAWS, seed)
-    knots = np.array(calibration.impostor_curves[0].thresholds, np.float32)
+    if min(matches, others) < FEWEST:
+        what = "match" if matches < FEWEST else "do not match"
+        raise TooFewAnswers(f"{min(matches, others)} of {len(match)} answers {what}, and it takes {FEWEST}: ask on")
+    pairs = draw_matches(frame, Answers(frame.cell[asked].astype(np.int64), match), DRAWS, seed)
+    knots = np.array(random.thresholds, np.float32)
     drawn = _by_knot(frame, pairs, knots)
     score, genuine = frame.score[asked], match > 0
     fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine], rising=True))
     share = _share(pairs.sum(axis=1) / len(frame))
-    random = calibration.impostor_curves[0]
-    clean = _without_matches(random, drawn.matching / len(frame), share, calibration.impostors[0].unit_pairs)
+    curves, types = [_without_matches(random, drawn.matching / len(frame), share, kind.unit_pairs)], [kind]
     near_asked = score[frame.near[asked] & ~genuine]
-    curves, types = [clean], [calibration.impostors[0]]
-    if len(near_asked) >= FEWEST_MATCHES:
+    if len(near_asked) >= FEWEST:
         near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, rising=False))
         if lowest_threshold(near, 0.1) is not None:
             curves.append(near)
             types.append(ImpostorType(type=HARD, description=HARD_WORDS, unit_pairs=len(near_asked)))
-    if len(curves) == 1:
-        print(f"impostors that lie near are not told of: {len(near_asked)} answers about such pairs are too few")
     points = tuple(point for curve in curves for point in name_points(curve, fnmr))
     by_type = {curve.impostor: [point for point in points if point.impostor == curve.impostor] for curve in curves}
+    answered = Answered(
+        matches=matches,
+        others=others,
+        share=share,
+        pairs=pairs,
+        types=tuple(types),
+        curves=tuple(curves),
+        fnmr=fnmr,
+        points=points,
+        defaults={name: chosen for name, own in by_type.items() if (chosen := default_name(own)) is not None},
+        default_impostor=hardest({curve.impostor: curve for curve in curves}, fnmr),
+        ratios=tuple(_ratios(drawn, knots, types, matches)),
+    )
+    point = answered.default
+    if point is not None and point.fnmr is not None and point.fnmr.high - point.fnmr.low > WIDEST:
+        raise TooFewAnswers(
+            f"{matches} of {len(match)} answers match, which leaves FNMR at {point.fnmr.low:.2g} to "
+            f"{point.fnmr.high:.2g}: ask on"
+        )
+    return answered
+
+
+def add_answers(calibration: Calibration, frame: Frame, answered: Answered) -> Calibration:
+    """The calibration of random pairs with what the answers add."""
+    added = {one.type: one.unit_pairs for one in answered.types if one.type == HARD}
     changed: dict[str, object] = {
-        "impostors": tuple(types),
-        "impostor_curves": tuple(curves),
-        "genuine_curves": (fnmr,),
-        "operating_points": points,
-        "defaults": {name: chosen for name, own in by_type.items() if (chosen := default_name(own)) is not None},
-        "default_impostor": hardest({curve.impostor: curve for curve in curves}, fnmr),
-        "ratios": tuple(_ratios(drawn, knots, types, matches)),
-        "histogram": _histogram(frame, pairs, calibration.histogram, near=len(curves) > 1),
+        "impostors": answered.types,
+        "impostor_curves": answered.curves,
+        "genuine_curves": (answered.fnmr,),
+        "operating_points": answered.points,
+        "defaults": answered.defaults,
+        "default_impostor": answered.default_impostor,
+        "ratios": answered.ratios,
+        "histogram": _histogram(frame, answered.pairs, calibration.histogram, near=bool(added)),
         "counts": calibration.counts.model_copy(
             update={
-                "genuine_units": matches,
-                "genuine_pairs": matches,
-                "impostor_pairs": {
-                    **calibration.counts.impostor_pairs,
-                    **({HARD: len(near_asked)} if len(curves) > 1 else {}),
-                },
+                "genuine_units": answered.matches,
+                "genuine_pairs": answered.matches,
+                "impostor_pairs": {**calibration.counts.impostor_pairs, **added},
             }
         ),
     }
     members = {name: getattr(calibration, name) for name in type(calibration).model_fields}
-    return Calibration.model_validate({**members, **changed}), Found(share, matches, others)
+    return Calibration.model_validate({**members, **changed})
 
 
 def _by_knot(frame: Frame, matches: Float64, knots: Float32) -> _Drawn:

@@ -47,16 +47,16 @@ def next_questions(frame: Frame, asked: Integers, answers: Answers, count: int, 
     slopes, weights = _doubts(frame, curve)
     directions = slopes * np.sqrt(weights)[:, np.newaxis]
     information = curve.chance * (1.0 - curve.chance)
-    gradient, covariance = curve.gradient, curve.covariance
+    gradient = curve.gradient
+    moved = gradient @ curve.covariance
     free = frame.count - np.bincount(frame.cell[asked], minlength=len(frame.count))
     cells = np.empty(count, np.int64)
     for turn in range(count):
-        moved = gradient @ covariance
         spread = 1.0 + information * (moved * gradient).sum(axis=1)
         gain = np.square(moved @ directions.T).sum(axis=1) * information / spread * (free > 0)
         cell = cells[turn] = rng.choice(len(gain), p=gain / gain.sum())
         free[cell] -= 1
-        covariance = covariance - np.outer(moved[cell], moved[cell]) * information[cell] / spread[cell]
+        moved = moved - np.outer(gradient @ moved[cell], moved[cell]) * (information[cell] / spread[cell])
     order, starts = frame.by_cell
     return _draw(starts, order, cells, asked, rng)
 

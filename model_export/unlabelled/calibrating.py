@@ -18,7 +18,7 @@ from model_export.evidence import Sample, Study, measure_evidence
 from model_export.pairs import Words
 from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
-from model_export.unlabelled.answered import DRAWS, Found, add_answers
+from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswers, add_answers, read_answers
 from model_export.unlabelled.asking import LEVELS, first_questions, next_questions, probabilities
 from model_export.unlabelled.collecting import Collection, draw_strangers, open_collection, share_of_answers
 from model_export.unlabelled.curve import Answers, draw_matches
@@ -57,13 +57,19 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     sample = Sample(own.items, own.unit, None, own.rows, units, None, {RANDOM: strangers})
     calibration = measure_evidence(study, subject.encoder, sample, next_version(subject, models))
     protocol = "not verified, since nobody labelled these items"
-    if sheet is None:
-        table = _tell_hidden(calibration, count_standing_out(own.frame.score) / len(own.frame))
-    else:
+    table = _tell_hidden(calibration, count_standing_out(own.frame.score) / len(own.frame))
+    if sheet is not None:
         known, match = share_of_answers(read_sheet(sheet))
-        calibration, found = add_answers(calibration, own.frame, own.find(known), match, seed=PAIR_SEED)
-        table = _tell_found(calibration, found)
-        protocol += f"; FNMR and hard impostors are estimated from {len(match)} answers, for all pairs of the items"
+        kind, random = calibration.impostors[0], calibration.impostor_curves[0]
+        try:
+            answered = read_answers(own.frame, own.find(known), match, kind, random, seed=PAIR_SEED)
+        except TooFewAnswers as error:
+            print(f"FNMR stays unknown: {error}")
+            protocol += f"; FNMR is not known, though {len(match)} answers were given: {error}"
+        else:
+            calibration = add_answers(calibration, own.frame, answered)
+            table = _tell_answered(answered)
+            protocol += f"; FNMR and hard impostors are estimated from {len(match)} answers, for all pairs of the items"
     return release(models, subject, calibration, protocol=protocol, tables=[table], measured=None, losses={})
 
 
@@ -125,16 +131,17 @@ def _tell_hidden(calibration: Calibration, outstanding: float) -> Table:
     return "Matches among random pairs", rows
 
 
-def _tell_found(calibration: Calibration, found: Found) -> Table:
+def _tell_answered(answered: Answered) -> Table:
     """What the answers gave, and the card's table."""
-    default = calibration.defaults.get(calibration.default_impostor)
-    for point in calibration.operating_points:
-        mark = " (default)" if (point.name, point.impostor) == (default, calibration.default_impostor) else ""
+    for point in answered.points:
+        mark = " (default)" if point is answered.default else ""
         print(f"{point.impostor} {point.name}{mark}: FMR {show(point.fmr)}, FNMR {show(point.fnmr)}")
-    print(f"of random pairs {show(found.share)} match")
+    if len(answered.types) == 1:
+        print("impostors that lie near are not told of: too few answers are about such pairs")
+    print(f"of random pairs {show(answered.share)} match")
     rows = [
         ("answers that match", "answers that do not", "random pairs that match"),
-        (str(found.matches), str(found.others), show(found.share)),
+        (str(answered.matches), str(answered.others), show(answered.share)),
     ]
     return "Answers", rows
 

@@ -54,7 +54,7 @@ def write_sheet(path: Path, questions: Sequence[Question]) -> None:
 
 
 def read_sheet(path: Path) -> list[Question]:
-    """The rows of a sheet. Raises CommandError, naming the row, for an answer that is none and for a pair asked twice."""
+    """The rows of a sheet. Raises CommandError, naming the row, for an answer that is none or a pair asked twice."""
     questions = list(_rows(path))
     if not questions:
         raise CommandError(f"{path}: holds no question")
