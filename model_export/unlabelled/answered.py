@@ -37,7 +37,7 @@ HARD = "hard"
 HARD_WORDS = f"an item that does not match, among the {NEIGHBOURS} most alike ones of either of the two"
 
 
-class TooFewAnswers(Exception):
+class TooFewAnswersError(Exception):
     """The answers do not tell FNMR; the message says why, and what would help."""
 
 
@@ -84,13 +84,15 @@ def read_answers(
     """What the answers say of the pairs `asked` (answers,): places in the frame. `kind` and `random` are what is known
     of random pairs without them.
 
-    Raises TooFewAnswers where they do not tell FNMR.
+    Raises TooFewAnswersError where they do not tell FNMR.
     """
     matches = int(match.sum())
     others = len(match) - matches
     if min(matches, others) < FEWEST:
         what = "match" if matches < FEWEST else "do not match"
-        raise TooFewAnswers(f"{min(matches, others)} of {len(match)} answers {what}, and it takes {FEWEST}: ask on")
+        raise TooFewAnswersError(
+            f"{min(matches, others)} of {len(match)} answers {what}, and it takes {FEWEST}: ask on"
+        )
     pairs = draw_matches(frame, Answers(frame.cell[asked].astype(np.int64), match), DRAWS, seed)
     knots = np.array(random.thresholds, np.float32)
     drawn = _by_knot(frame, pairs, knots)
@@ -121,7 +123,7 @@ def read_answers(
     )
     point = answered.default
     if point is not None and point.fnmr is not None and point.fnmr.high - point.fnmr.low > WIDEST:
-        raise TooFewAnswers(
+        raise TooFewAnswersError(
             f"{matches} of {len(match)} answers match, which leaves FNMR at {point.fnmr.low:.2g} to "
             f"{point.fnmr.high:.2g}: ask on"
         )

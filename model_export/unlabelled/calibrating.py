@@ -18,9 +18,9 @@ from model_export.evidence import Sample, Study, measure_evidence
 from model_export.pairs import Words
 from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
-from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswers, add_answers, read_answers
+from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, read_answers
 from model_export.unlabelled.asking import LEVELS, first_questions, next_questions, probabilities
-from model_export.unlabelled.collecting import Collection, draw_strangers, open_collection, share_of_answers
+from model_export.unlabelled.collecting import Collection, draw_strangers, open_collection, tell_answers
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import Frame
 from model_export.unlabelled.hidden import count_standing_out
@@ -43,7 +43,8 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
         raise CommandError("--impostor goes with --pairs: here impostors are random pairs")
     subject = LocalSubject(folder)
     own = open_collection(subject, path)
-    units, strangers = draw_strangers(own, PAIR_SEED)
+    units, strangers = draw_strangers(own.frame, own.unit[own.places], PAIR_SEED)
+    print(f"{len(strangers.score)} of {len(own.frame)} pairs are compared")
     study = Study(
         population=words.population or f"items of {path.name}, which nobody labelled",
         unit=words.unit or own.unit_word,
@@ -59,11 +60,11 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     protocol = "not verified, since nobody labelled these items"
     table = _tell_hidden(calibration, count_standing_out(own.frame.score) / len(own.frame))
     if sheet is not None:
-        known, match = share_of_answers(read_sheet(sheet))
+        known, match = tell_answers(read_sheet(sheet))
         kind, random = calibration.impostors[0], calibration.impostor_curves[0]
         try:
             answered = read_answers(own.frame, own.find(known), match, kind, random, seed=PAIR_SEED)
-        except TooFewAnswers as error:
+        except TooFewAnswersError as error:
             print(f"FNMR stays unknown: {error}")
             protocol += f"; FNMR is not known, though {len(match)} answers were given: {error}"
         else:
@@ -86,7 +87,7 @@ def ask(folder: Path, path: Path, count: int, sheet: Path, *, carry_on: bool) ->
     rng = np.random.default_rng(PAIR_SEED)
     before = read_sheet(sheet) if sheet.exists() else []
     asked = own.find(before)
-    known, match = share_of_answers(before) if before else ([], np.zeros(0))
+    known, match = tell_answers(before) if before else ([], np.zeros(0))
     if len(match):
         answers = Answers(own.frame.cell[own.find(known)].astype(np.int64), match)
         _tell_so_far(own.frame, answers)

@@ -87,18 +87,16 @@ def open_collection(subject: LocalSubject, path: Path) -> Collection:
     return Collection(items, tuple(names), tuple(keys), rows, unit, word, places, frame)
 
 
-def draw_strangers(own: Collection, seed: int) -> tuple[Units, PairScores]:
-    """Random pairs of two units: all of the frame, or so many as can be resampled."""
-    names, unit = np.unique(own.unit[own.places], return_inverse=True)
-    pairs = np.arange(len(own.frame))
+def draw_strangers(frame: Frame, unit: Integers, seed: int) -> tuple[Units, PairScores]:
+    """Random pairs of two units: all of the frame, or so many as can be resampled; unit (items,) of its items."""
+    names, number = np.unique(unit, return_inverse=True)
+    pairs = np.arange(len(frame))
     if len(pairs) > MAX_UNIT_PAIRS:
         pairs = np.sort(np.random.default_rng(seed).choice(len(pairs), MAX_UNIT_PAIRS, replace=False))
-        print(f"{MAX_UNIT_PAIRS} of {len(own.frame)} pairs are compared, drawn by the seed")
-    first, second = own.frame.first[pairs], own.frame.second[pairs]
-    return Units(len(names)), PairScores(own.frame.score[pairs], unit[first], unit[second])
+    return Units(len(names)), PairScores(frame.score[pairs], number[frame.first[pairs]], number[frame.second[pairs]])
 
 
-def share_of_answers(questions: Sequence[Question]) -> tuple[list[Question], Float64]:
+def tell_answers(questions: Sequence[Question]) -> tuple[list[Question], Float64]:
     """The answered ones, and whether each matches, float64 (answers,); what is open or beyond telling is told."""
     known = [one for one in questions if one.answer is not None]
     unsure = sum(one.match == "?" for one in questions)
