@@ -9,6 +9,7 @@ so each answer speaks for the pairs of its kind. `value` is the median of the dr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,7 +229,7 @@ def _share(draws: Float64) -> Rate:
 
 
 def _ratios(drawn: _Drawn, knots: Float32, types: list[ImpostorType], matches: int) -> list[Ratio]:
-    """A likelihood ratio against each type, fitted on the draws; said aloud where genuine scores are not higher."""
+    """A likelihood ratio against each type, fitted on the draws; none where genuine scores are not higher."""
     ratios = []
     for one in types:
         impostor = drawn.random if one.type != HARD else drawn.near
@@ -236,10 +237,8 @@ def _ratios(drawn: _Drawn, knots: Float32, types: list[ImpostorType], matches: i
             _sample(drawn.matching, drawn.centre, knots, matches),
             _sample(impostor, drawn.centre, knots, one.unit_pairs),
         )
-        try:
+        with suppress(ValueError):
             ratios.append(fit_ratio(one.type, *sides))
-        except ValueError as error:
-            print(f"no log-likelihood ratio: {error}")
     return ratios
 
 

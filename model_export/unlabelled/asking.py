@@ -29,7 +29,7 @@ FEWEST_STANDING_OUT = 10
 
 
 def first_questions(frame: Frame, items: int, count: int, rng: np.random.Generator) -> Integers:
-    """Places of the pairs (count,) to ask first; the frame is of so many items."""
+    """Places of the pairs (count,) to ask first; the frame is of so many items, and holds so many pairs at least."""
     outstanding = count_standing_out(frame.score)
     around = round(STANDING_OUT * count) if outstanding >= FEWEST_STANDING_OUT else 0
     start = 0.2 * items  # a person who knows the best matches of an item knows little more than before
@@ -37,12 +37,15 @@ def first_questions(frame: Frame, items: int, count: int, rng: np.random.Generat
     if around:
         low, high = (outstanding * limit for limit in AROUND)
         ranks = np.concatenate([ranks, _ladder(low, min(high, len(frame)), around, rng)])
-    bins = np.searchsorted(frame.edges, np.clip(ranks, 0, len(frame) - 1), side="right") - 1
-    return _draw(frame.edges, np.arange(len(frame)), bins, np.zeros(0, np.int64), rng)
+    turns = np.arange(count)
+    apart = np.maximum.accumulate(np.sort(ranks.astype(np.int64)) - turns) + turns  # each pair once
+    return rng.permutation(np.clip(apart, turns, len(frame) - count + turns))
 
 
 def next_questions(frame: Frame, asked: Integers, answers: Answers, count: int, rng: np.random.Generator) -> Integers:
-    """Places of the pairs (count,) to ask after those at `asked`; `answers` are what is known of them."""
+    """Places of the pairs (count,) to ask after those at `asked`; `answers` are what is known of them. So many pairs are
+    left at least.
+    """
     curve = fit_curve(frame, answers)
     slopes, weights = _doubts(frame, curve)
     directions = slopes * np.sqrt(weights)[:, np.newaxis]
@@ -58,13 +61,11 @@ def next_questions(frame: Frame, asked: Integers, answers: Answers, count: int, 
         free[cell] -= 1
         moved = moved - np.outer(gradient @ moved[cell], moved[cell]) * (information[cell] / spread[cell])
     order, starts = frame.by_cell
-    return _draw(starts, order, cells, asked, rng)
-
-
-def probabilities(frame: Frame, asked: Integers) -> Float64:
-    """The share of the pairs of its cell that was asked, of each asked pair (asked,): what it is to be weighed by."""
-    cell = frame.cell[asked]
-    return np.asarray((np.bincount(cell, minlength=len(frame.count)) / frame.count)[cell])
+    chosen = []
+    for cell, wanted in zip(*np.unique(cells, return_counts=True), strict=True):
+        left = np.setdiff1d(order[starts[cell] : starts[cell + 1]], asked)
+        chosen.append(rng.permutation(left)[:wanted])
+    return rng.permutation(np.concatenate(chosen))
 
 
 def _ladder(low: float, high: float, count: int, rng: np.random.Generator) -> Float64:
@@ -87,14 +88,3 @@ def _doubts(frame: Frame, curve: Curve) -> tuple[Float64, Float64]:
     weights = np.full(len(LEVELS), ASIDE)
     weights[good.max() if len(good) else 0] = 1.0
     return slopes, weights
-
-
-def _draw(starts: Integers, order: Integers, groups: Integers, asked: Integers, rng: np.random.Generator) -> Integers:
-    """As many pairs by lot as each group is named: `order` (pairs,) holds the groups one after the other, from
-    `starts` (groups + 1,); none that is `asked`, and each once.
-    """
-    chosen = []
-    for group, wanted in zip(*np.unique(groups, return_counts=True), strict=True):
-        free = np.setdiff1d(order[starts[group] : starts[group + 1]], asked)
-        chosen.append(rng.permutation(free)[:wanted])
-    return rng.permutation(np.concatenate(chosen))

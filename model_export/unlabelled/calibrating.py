@@ -19,13 +19,13 @@ from model_export.pairs import Words
 from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
 from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, read_answers
-from model_export.unlabelled.asking import LEVELS, first_questions, next_questions, probabilities
+from model_export.unlabelled.asking import LEVELS, first_questions, next_questions
 from model_export.unlabelled.collecting import Collection, draw_strangers, open_collection, tell_answers
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import Frame
 from model_export.unlabelled.hidden import count_standing_out
 from model_export.unlabelled.page import write_page
-from model_export.unlabelled.sheet import Question, read_sheet, write_sheet
+from model_export.unlabelled.sheet import read_sheet, write_sheet
 
 RANDOM = "random"
 RANDOM_WORDS = "another item of the same collection, taken at random"
@@ -58,7 +58,7 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     sample = Sample(own.items, own.unit, None, own.rows, units, None, {RANDOM: strangers})
     calibration = measure_evidence(study, subject.encoder, sample, next_version(subject, models))
     protocol = "not verified, since nobody labelled these items"
-    table = _tell_hidden(calibration, count_standing_out(own.frame.score) / len(own.frame))
+    answered = None
     if sheet is not None:
         known, match = tell_answers(read_sheet(sheet))
         kind, random = calibration.impostors[0], calibration.impostor_curves[0]
@@ -69,8 +69,9 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
             protocol += f"; FNMR is not known, though {len(match)} answers were given: {error}"
         else:
             calibration = add_answers(calibration, own.frame, answered)
-            table = _tell_answered(answered)
             protocol += f"; FNMR and hard impostors are estimated from {len(match)} answers, for all pairs of the items"
+    outstanding = count_standing_out(own.frame.score) / len(own.frame)
+    table = _tell_hidden(calibration, outstanding) if answered is None else _tell_answered(answered)
     return release(models, subject, calibration, protocol=protocol, tables=[table], measured=None, losses={})
 
 
@@ -87,16 +88,18 @@ def ask(folder: Path, path: Path, count: int, sheet: Path, *, carry_on: bool) ->
     rng = np.random.default_rng(PAIR_SEED)
     before = read_sheet(sheet) if sheet.exists() else []
     asked = own.find(before)
-    known, match = tell_answers(before) if before else ([], np.zeros(0))
-    if len(match):
+    left = len(own.frame) - len(asked)
+    if left < count:
+        raise CommandError(f"{count} questions are more than the {left} pairs that are not asked yet")
+    if before:
+        known, match = tell_answers(before)
         answers = Answers(own.frame.cell[own.find(known)].astype(np.int64), match)
         _tell_so_far(own.frame, answers)
         chosen = next_questions(own.frame, asked, answers, count, rng)
     else:
-        if before:
-            raise CommandError(f"{sheet}: no question is answered yet; answer some before asking for more")
         chosen = first_questions(own.frame, len(own.places), count, rng)
-    questions = _extend(own, before, np.concatenate([asked, chosen]))
+    more = [own.question(number, pair) for number, pair in enumerate(chosen.tolist(), len(before) + 1)]
+    questions = [*before, *more]
     write_sheet(sheet, questions)
     page = sheet.with_suffix(".html")
     place = {key: at for at, key in enumerate(own.keys)}
@@ -104,18 +107,6 @@ def ask(folder: Path, path: Path, count: int, sheet: Path, *, carry_on: bool) ->
     match_means = subject.encoder.bundle.manifest.relation.match_means
     page.write_text(write_page(questions, items, subject.preparation.name, match_means, sheet.name), "utf-8")
     return page
-
-
-def _extend(own: Collection, before: list[Question], asked: np.ndarray) -> list[Question]:
-    """All questions, numbered on, each with the probability that it has by now."""
-    shares = probabilities(own.frame, asked)
-    again = [
-        Question(one.number, one.a, one.b, one.match, round(share, 9), one.a_key, one.b_key)
-        for one, share in zip(before, shares.tolist(), strict=False)
-    ]
-    start = len(before)
-    more = zip(asked[start:].tolist(), shares[start:].tolist(), strict=True)
-    return again + [own.question(start + turn, pair, round(share, 9)) for turn, (pair, share) in enumerate(more, 1)]
 
 
 def _tell_hidden(calibration: Calibration, outstanding: float) -> Table:
@@ -139,6 +130,8 @@ def _tell_answered(answered: Answered) -> Table:
         print(f"{point.impostor} {point.name}{mark}: FMR {show(point.fmr)}, FNMR {show(point.fnmr)}")
     if len(answered.types) == 1:
         print("impostors that lie near are not told of: too few answers are about such pairs")
+    for name in sorted({one.type for one in answered.types} - {one.impostor for one in answered.ratios}):
+        print(f"no log-likelihood ratio against {name}: matching pairs do not score higher")
     print(f"of random pairs {show(answered.share)} match")
     rows = [
         ("answers that match", "answers that do not", "random pairs that match"),

@@ -52,11 +52,11 @@ class Collection:
             raise CommandError(f"row {missing[0]} of the sheet: its items are of one unit, and are not compared")
         return np.array([at[code] for code in codes], np.int64)
 
-    def question(self, number: int, pair: int, probability: float) -> Question:
+    def question(self, number: int, pair: int) -> Question:
         """The question about a pair of the frame, its sides by lot, so that their order says nothing."""
         ends = [int(self.places[self.frame.first[pair]]), int(self.places[self.frame.second[pair]])]
         a, b = sorted(ends, key=lambda place: self.keys[place])
-        return Question(number, self.names[a], self.names[b], "", probability, self.keys[a], self.keys[b])
+        return Question(number, self.names[a], self.names[b], "", self.keys[a], self.keys[b])
 
 
 def open_collection(subject: LocalSubject, path: Path) -> Collection:
@@ -97,8 +97,13 @@ def draw_strangers(frame: Frame, unit: Integers, seed: int) -> tuple[Units, Pair
 
 
 def tell_answers(questions: Sequence[Question]) -> tuple[list[Question], Float64]:
-    """The answered ones, and whether each matches, float64 (answers,); what is open or beyond telling is told."""
+    """The answered ones, and whether each matches, float64 (answers,); what is open or beyond telling is told.
+
+    Raises CommandError where none is answered.
+    """
     known = [one for one in questions if one.answer is not None]
+    if not known:
+        raise CommandError("no question of the sheet is answered yet")
     unsure = sum(one.match == "?" for one in questions)
     still = len(questions) - len(known) - unsure
     left_out = [f"{unsure} could not be told"] * (unsure > 0) + [f"{still} are still open"] * (still > 0)

@@ -1,8 +1,8 @@
 """The sheet of questions: a CSV that a person fills in, read back and carried on. Knows no scores, and shows none.
 
 Columns: `number`; `a` and `b`, the two items (texts themselves, else what files or rows are called); `match`, to be
-filled in with 1 (they match), 0 (they do not) or ? (cannot tell); `probability`, the share of like pairs that is asked
-about; `a_key` and `b_key`, digests by which the items are found again.
+filled in with 1 (they match), 0 (they do not) or ? (cannot tell); `a_key` and `b_key`, digests by which the items are
+found again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class Question:
     a: str
     b: str
     match: str
-    probability: float
     a_key: str
     b_key: str
 
@@ -72,10 +71,6 @@ def _rows(path: Path) -> Iterator[Question]:
         match = str(cells["match"]).strip()
         if match not in MATCH:
             raise CommandError("match is 1 for two that match, 0 for two that do not, ? where nobody can tell")
-        try:
-            probability = float(cells["probability"])
-        except ValueError:
-            raise CommandError("probability is a number that is not to be changed") from None
-        return Question(number, cells["a"], cells["b"], match, probability, cells["a_key"], cells["b_key"])
+        return Question(number, cells["a"], cells["b"], match, cells["a_key"], cells["b_key"])
 
     return read_table(path, COLUMNS[1:], COLUMNS[:1], make)
