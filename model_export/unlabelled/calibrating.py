@@ -20,7 +20,7 @@ from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
 from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, read_answers
 from model_export.unlabelled.asking import LEVELS, first_questions, next_questions
-from model_export.unlabelled.collecting import Collection, draw_strangers, open_collection, tell_answers
+from model_export.unlabelled.collecting import draw_strangers, open_collection, tell_answers
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import Frame
 from model_export.unlabelled.hidden import count_standing_out
