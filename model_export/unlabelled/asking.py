@@ -43,7 +43,7 @@ def first_questions(frame: Frame, items: int, count: int, rng: np.random.Generat
 
 
 def next_questions(frame: Frame, asked: Integers, answers: Answers, count: int, rng: np.random.Generator) -> Integers:
-    """Places of the pairs (count,) to ask after those at `asked`, of which `answers` are known; so many must be left."""
+    """Places of the pairs (count,) to ask after those at `asked`; `answers` are what is known. So many must be left."""
     curve = fit_curve(frame, answers)
     slopes, weights = _doubts(frame, curve)
     directions = slopes * np.sqrt(weights)[:, np.newaxis]

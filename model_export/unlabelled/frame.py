@@ -35,7 +35,7 @@ class Frame:
     """Pairs of items of two units, (pairs,) each, the highest score first: the places of their items, their score, the
     cell each is in, and whether it is a near one. `edges` (bins + 1,) are the ranks at which score bins begin and end.
 
-    Of each cell (cells,): how many pairs it holds, how many of them are near ones, its score bin, and its nearness.
+    Of each cell (cells,): how many pairs it holds, its score bin, and its nearness.
     """
 
     first: Small
@@ -45,7 +45,6 @@ class Frame:
     near: npt.NDArray[np.bool_]
     edges: Integers
     count: Integers
-    near_count: Integers
     bin: Integers
     nearness: Float64
 
@@ -98,7 +97,6 @@ def build_frame(vectors: Float32, unit: Integers, metric: Metric) -> Frame:
         near=near,
         edges=edges,
         count=count,
-        near_count=np.bincount(cell, weights=near, minlength=len(count)).astype(np.int64),
         bin=used // width,
         nearness=np.bincount(cell, weights=nearness) / count,
     )
