@@ -41,8 +41,10 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     """
     if words.impostors:
         raise CommandError("--impostor goes with --pairs: here impostors are random pairs")
+    questions = [] if sheet is None else read_sheet(sheet)
     subject = LocalSubject(folder)
     own = open_collection(subject, path)
+    asked, match = (np.zeros(0, np.int64), np.zeros(0)) if sheet is None else tell_answers(own, questions)
     units, strangers = draw_strangers(own.frame, own.unit[own.places], PAIR_SEED)
     print(f"{len(strangers.score)} of {len(own.frame)} pairs are compared")
     study = Study(
@@ -60,10 +62,9 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     protocol = "not verified, since nobody labelled these items"
     answered = None
     if sheet is not None:
-        known, match = tell_answers(read_sheet(sheet))
         kind, random = calibration.impostors[0], calibration.impostor_curves[0]
         try:
-            answered = read_answers(own.frame, own.find(known), match, kind, random, seed=PAIR_SEED)
+            answered = read_answers(own.frame, asked, match, kind, random, seed=PAIR_SEED)
         except TooFewAnswersError as error:
             print(f"FNMR stays unknown: {error}")
             protocol += f"; FNMR is not known, though {len(match)} answers were given: {error}"
@@ -83,17 +84,17 @@ def ask(folder: Path, path: Path, count: int, sheet: Path, *, carry_on: bool) ->
     """
     if sheet.exists() and not carry_on:
         raise CommandError(f"{sheet} is there already: name it with --answers to carry it on, or name another")
+    before = read_sheet(sheet) if sheet.exists() else []
     subject = LocalSubject(folder)
     own = open_collection(subject, path)
     rng = np.random.default_rng(PAIR_SEED)
-    before = read_sheet(sheet) if sheet.exists() else []
     asked = own.find(before)
     left = len(own.frame) - len(asked)
     if left < count:
         raise CommandError(f"{count} questions are more than the {left} pairs that are not asked yet")
     if before:
-        known, match = tell_answers(before)
-        answers = Answers(own.frame.cell[own.find(known)].astype(np.int64), match)
+        known, match = tell_answers(own, before)
+        answers = Answers(own.frame.cell[known].astype(np.int64), match)
         _tell_so_far(own.frame, answers)
         chosen = next_questions(own.frame, asked, answers, count, rng)
     else:

@@ -96,17 +96,17 @@ def draw_strangers(frame: Frame, unit: Integers, seed: int) -> tuple[Units, Pair
     return Units(len(names)), PairScores(frame.score[pairs], number[frame.first[pairs]], number[frame.second[pairs]])
 
 
-def tell_answers(questions: Sequence[Question]) -> tuple[list[Question], Float64]:
-    """The answered ones, and whether each matches, float64 (answers,); what is open or beyond telling is told.
-
-    Raises CommandError where none is answered.
+def tell_answers(own: Collection, questions: Sequence[Question]) -> tuple[Integers, Float64]:
+    """Where the answered pairs stand in the frame, and whether each matches: int64 and float64 (answers,). How many
+    there are is told, and what is open or was beyond telling. Raises CommandError where none is answered.
     """
     known = [one for one in questions if one.answer is not None]
     if not known:
         raise CommandError("no question of the sheet is answered yet")
+    places = own.find(known)
     unsure = sum(one.match == "?" for one in questions)
     still = len(questions) - len(known) - unsure
     left_out = [f"{unsure} could not be told"] * (unsure > 0) + [f"{still} are still open"] * (still > 0)
     match = np.array([float(bool(one.answer)) for one in known])
     print(f"{len(known)} answers: {int(match.sum())} match" + "".join(f"; {one}" for one in left_out))
-    return known, match
+    return places, match
