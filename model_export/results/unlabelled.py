@@ -96,11 +96,16 @@ def compare_unlabelled(
 
 
 def embed_recipe(subject: Subject, recipe: Recipe) -> Iterator[Labelled]:
-    """The held-out items of a recipe, and those of each other population that it names, without imitations."""
+    """The held-out items of a recipe, and then those of the other populations that it names."""
     splits = read_splits(recipe)
     parts = [part for part in (splits.calibration, splits.test) if part is not None]
     items = [item for part in parts for item in part.items]
     yield _embed(subject, recipe.name, items, np.concatenate([part.identity for part in parts]))
+    yield from embed_others(subject, recipe)
+
+
+def embed_others(subject: Subject, recipe: Recipe) -> Iterator[Labelled]:
+    """The items of each other population that the recipe names, without imitations."""
     for other in recipe.external:
         population = read_other_population(other)
         own = np.flatnonzero(population.imitates < 0)

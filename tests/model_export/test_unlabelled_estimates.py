@@ -1,0 +1,88 @@
+"""What is told without labels, beside what is true: on made vectors, and on real sets whose labels are hidden."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_export.recipe import read_recipe
+from model_export.results.__main__ import main
+from model_export.results.unlabelled import Labelled, Trial, embed_others, try_once
+from model_export.subjects import LocalSubject
+from model_export.unlabelled.hidden import count_standing_out
+from tests.model_export.pair_tables import write_pictures
+from tests.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+def made(identities: int, each: int, noise: float, seed: int = 0) -> Labelled:
+    """Unit vectors of 24 numbers, `each` around a centre of its own."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.standard_normal((identities, 24)), each, axis=0)
+    rows = rows + noise * rng.standard_normal(rows.shape)
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return Labelled("made", vectors, np.repeat(np.arange(identities), each), "cosine")
+
+
+def trials(one: Labelled, items: int, repeats: int) -> list[Trial]:
+    rng = np.random.default_rng(5)
+    return [try_once(one, items, (50, 50, 50, 50), rng) for _ in range(repeats)]
+
+
+def test_two_hundred_answers_tell_fnmr_and_its_interval_covers() -> None:
+    told = [one.told for one in trials(made(80, 5, 0.9), 150, 6)]
+    kept = [one.fnmr for one in told if one is not None]
+    assert len(kept) >= 5
+    assert np.sqrt(np.mean([(rate.value - true) ** 2 for rate, true in kept])) < 0.06
+    assert np.mean([true for _, true in kept]) > 0.02
+    assert sum(rate.low <= true <= rate.high for rate, true in kept) >= len(kept) - 1
+
+
+def test_fmr_of_other_identities_is_within_the_bound_that_hidden_matches_only_raise() -> None:
+    for one in trials(made(80, 5, 0.9), 120, 6):
+        assert one.random is not None
+        rate, true = one.random
+        assert true <= rate.high
+        assert true < rate.value  # matches are in it
+
+
+def test_a_weak_encoder_finds_too_few_matches_to_tell_fnmr() -> None:
+    assert [one.told for one in trials(made(300, 2, 2.5), 200, 2)] == [None, None]
+
+
+def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
+    rng = np.random.default_rng(1)
+    strangers = rng.normal(0, 0.1, 100_000)
+    matches = rng.normal(0.8, 0.05, 300)
+    alone, both = (np.sort(x)[::-1].astype(np.float32) for x in (strangers, np.concatenate([strangers, matches])))
+    assert count_standing_out(alone) < 30
+    assert count_standing_out(both) == pytest.approx(300, abs=30)
+
+
+def test_the_command_prints_a_row_for_a_table_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny(tmp_path / "models", calibrated=False, status="demonstration")
+    pairs = write_pictures(tmp_path / "table")
+    asked = ["--items", "60", "--ask", "20", "20", "--repeats", "2"]
+    assert main(["unlabelled", str(tmp_path / "models" / "tiny" / "1.0.0"), "--pairs", str(pairs), *asked]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()[-3:]
+    assert header.count("|") == row.count("|")
+    assert row.startswith("| pairs.csv | 60 | 3.4 % | 2 of 2 |")
+
+
+@pytest.mark.skipif("TWINSERVE_DATA" not in os.environ, reason="the real sets are not there (TWINSERVE_DATA)")
+def test_real_signatures_whose_labels_are_hidden_are_told_truly() -> None:
+    subject = LocalSubject(ROOT / "models" / "signatures" / "1.0.1")
+    (dutch,) = embed_others(subject, read_recipe(ROOT / "recipes" / "signatures.toml"))
+    done = trials(dutch, 200, 4)
+    told = [one.told.fnmr for one in done if one.told is not None]
+    assert len(told) >= 2
+    for rate, true in told:
+        assert rate.low <= true <= rate.high
+        assert abs(rate.value - true) < 0.15
+    for one in done:
+        assert one.random is not None
+        assert one.random[1] <= one.random[0].high
