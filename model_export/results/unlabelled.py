@@ -1,8 +1,8 @@
 """`unlabelled BUNDLE (--recipe RECIPE | --pairs FILE)`: how well evidence without labels holds, on labelled sets.
 
-Each repeat draws identities by lot, half of them at most, as a collection whose labels are hidden: they only answer the
-questions that are asked about it. FNMR as it is told is compared with that of all matching pairs of the collection, FMR
-of random pairs with that of the identities left out.
+Identities are drawn by lot, half of them at most, as a collection whose labels are hidden: they only answer questions,
+asked anew a few times of each collection. FNMR as it is told is compared with that of all matching pairs of the
+collection, FMR of random pairs with that of the identities left out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from model_export.unlabelled.frame import Frame, build_frame
 
 Integers = npt.NDArray[np.int64]
 
+ANEW = 4
+"""Times that questions are drawn of one collection."""
 OTHERS = 2000
 """Items of identities left out, drawn by lot, on which FMR is looked up."""
 HEADER = (
@@ -72,26 +74,29 @@ class Told:
 
 @dataclass(frozen=True)
 class Trial:
-    """One collection: its items, the share of its pairs that match, answers that match, FMR of random pairs at the
-    default operating point before any answer (None where none is claimed), and what the answers told.
+    """One collection: its items, the share of its pairs that match, and FMR of random pairs at the default operating
+    point before any answer, None where none is claimed. Of each time it was asked about: the answers that match, and
+    what they told.
     """
 
     items: int
     matching: float
-    found: int
     random: tuple[Rate, float] | None
-    told: Told | None
+    found: tuple[int, ...]
+    told: tuple[Told | None, ...]
 
 
 def compare_unlabelled(
     sets: Iterable[Labelled], *, items: int, questions: Sequence[int], repeats: int, seed: int
 ) -> None:
-    """Print a row for each set: `repeats` collections of about so many items, asked `questions` in as many rounds."""
+    """Print a row for each set: collections of about so many items, asked `repeats` times in all, `questions` in as many
+    rounds.
+    """
     rows: list[Row] = [HEADER]
     for one in sets:
         rng = np.random.default_rng(seed)
-        trials = [try_once(one, items, questions, rng) for _ in shown(range(repeats), one.name)]
-        rows.append(_row(one.name, trials))
+        trials = [try_once(one, items, questions, rng) for _ in shown(range(-(-repeats // ANEW)), one.name)]
+        rows.append(show_trials(one.name, trials))
     print("\n".join(["", *markdown_table(rows)]))
 
 
@@ -124,7 +129,7 @@ def _embed(subject: Subject, name: str, items: Sequence[Item], identity: Integer
 
 
 def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random.Generator) -> Trial:
-    """Draw a collection, calibrate on it, have its questions answered, and look up what is true."""
+    """Draw a collection, calibrate on it, have questions about it answered, and look up what is true."""
     own, others = _draw(one.identity, items, rng)
     frame = build_frame(one.vectors[own], np.arange(len(own)), one.metric)
     match = one.identity[own][frame.first] == one.identity[own][frame.second]
@@ -132,13 +137,13 @@ def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random
     known = estimate(units, None, {RANDOM: strangers}, {RANDOM: RANDOM_WORDS}, guard_band=0.0, seed=0)
     foreign = _impostors(one, others)
     default = [point for point in known.operating_points if point.name == known.defaults.get(RANDOM)]
-    asked = _ask(frame, match, questions, rng)
+    asked = [_ask(frame, match, questions, rng) for _ in range(ANEW)]
     return Trial(
         items=len(own),
         matching=float(match.mean()),
-        found=int(match[asked].sum()),
         random=(default[0].fmr, float((foreign >= default[0].threshold).mean())) if default else None,
-        told=_tell(frame, match, asked, known, foreign),
+        found=tuple(int(match[places].sum()) for places in asked),
+        told=tuple(_tell(frame, match, places, known, foreign) for places in asked),
     )
 
 
@@ -188,21 +193,23 @@ def _impostors(one: Labelled, places: Integers) -> Float32:
     return np.asarray(similarity_matrix(vectors, vectors, one.metric)[apart])
 
 
-def _row(name: str, trials: Sequence[Trial]) -> Row:
-    told = [one.told for one in trials if one.told is not None]
-    fnmr = np.array([(rate.value, true) for rate, true in (one.fnmr for one in told)]).reshape(-1, 2)
+def show_trials(name: str, trials: Sequence[Trial]) -> Row:
+    """The row of a set, below HEADER."""
+    told = [told for one in trials for told in one.told]
+    known = [one for one in told if one is not None]
+    fnmr = np.array([(rate.value, true) for rate, true in (one.fnmr for one in known)]).reshape(-1, 2)
     return (
         name,
         f"{np.mean([one.items for one in trials]):.0f}",
         f"{100 * np.mean([one.matching for one in trials]):.2g} %",
         _share([one.random[1] <= one.random[0].high for one in trials if one.random is not None]),
         f"{np.mean([one.found for one in trials]):.0f}",
-        _share([one.told is not None for one in trials]),
-        f"{fnmr[:, 1].mean():.2f}" if told else "",
-        f"{np.sqrt(np.square(fnmr[:, 0] - fnmr[:, 1]).mean()):.3f}" if told else "",
-        _share([_within(*one.fnmr) for one in told]),
-        _share([one.random[1] <= one.random[0].high for one in told]),
-        _share([_within(*one.near) for one in told if one.near is not None]),
+        _share([one is not None for one in told]),
+        f"{fnmr[:, 1].mean():.2f}" if known else "",
+        f"{np.sqrt(np.square(fnmr[:, 0] - fnmr[:, 1]).mean()):.3f}" if known else "",
+        _share([_within(*one.fnmr) for one in known]),
+        _share([one.random[1] <= one.random[0].high for one in known]),
+        _share([_within(*one.near) for one in known if one.near is not None]),
     )
 
 

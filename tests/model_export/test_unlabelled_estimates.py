@@ -28,22 +28,23 @@ def made(identities: int, each: int, noise: float, seed: int = 0) -> Labelled:
     return Labelled("made", vectors, np.repeat(np.arange(identities), each), "cosine")
 
 
-def trials(one: Labelled, items: int, repeats: int) -> list[Trial]:
+@pytest.fixture(scope="module")
+def trials() -> list[Trial]:
+    """Collections of 30 things, five items each, of an encoder that misses some."""
     rng = np.random.default_rng(5)
-    return [try_once(one, items, (50, 50, 50, 50), rng) for _ in range(repeats)]
+    return [try_once(made(80, 5, 0.9), 150, (50, 50, 50, 50), rng) for _ in range(2)]
 
 
-def test_two_hundred_answers_tell_fnmr_and_its_interval_covers() -> None:
-    told = [one.told for one in trials(made(80, 5, 0.9), 150, 6)]
-    kept = [one.fnmr for one in told if one is not None]
-    assert len(kept) >= 5
+def test_two_hundred_answers_tell_fnmr_and_its_interval_covers(trials: list[Trial]) -> None:
+    kept = [told.fnmr for one in trials for told in one.told if told is not None]
+    assert len(kept) >= 6
     assert np.sqrt(np.mean([(rate.value - true) ** 2 for rate, true in kept])) < 0.06
     assert np.mean([true for _, true in kept]) > 0.02
     assert sum(rate.low <= true <= rate.high for rate, true in kept) >= len(kept) - 1
 
 
-def test_fmr_of_other_identities_is_within_the_bound_that_hidden_matches_only_raise() -> None:
-    for one in trials(made(80, 5, 0.9), 120, 6):
+def test_fmr_of_other_identities_is_within_the_bound_that_hidden_matches_only_raise(trials: list[Trial]) -> None:
+    for one in trials:
         assert one.random is not None
         rate, true = one.random
         assert true <= rate.high
@@ -51,7 +52,8 @@ def test_fmr_of_other_identities_is_within_the_bound_that_hidden_matches_only_ra
 
 
 def test_a_weak_encoder_finds_too_few_matches_to_tell_fnmr() -> None:
-    assert [one.told for one in trials(made(300, 2, 2.5), 200, 2)] == [None, None]
+    weak = try_once(made(200, 2, 2.5), 150, (50, 50), np.random.default_rng(5))
+    assert set(weak.told) == {None}
 
 
 def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
@@ -66,23 +68,22 @@ def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
 def test_the_command_prints_a_row_for_a_table_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiny(tmp_path / "models", calibrated=False, status="demonstration")
     pairs = write_pictures(tmp_path / "table")
-    asked = ["--items", "60", "--ask", "20", "20", "--repeats", "2"]
+    asked = ["--items", "60", "--ask", "20", "20", "--repeats", "4"]
     assert main(["unlabelled", str(tmp_path / "models" / "tiny" / "1.0.0"), "--pairs", str(pairs), *asked]) == 0
     header, _, row = capsys.readouterr().out.splitlines()[-3:]
     assert header.count("|") == row.count("|")
-    assert row.startswith("| pairs.csv | 60 | 3.4 % | 2 of 2 |")
+    assert row.startswith("| pairs.csv | 60 | 3.4 % | 1 of 1 |")
 
 
 @pytest.mark.skipif("TWINSERVE_DATA" not in os.environ, reason="the real sets are not there (TWINSERVE_DATA)")
 def test_real_signatures_whose_labels_are_hidden_are_told_truly() -> None:
     subject = LocalSubject(ROOT / "models" / "signatures" / "1.0.1")
     (dutch,) = embed_others(subject, read_recipe(ROOT / "recipes" / "signatures.toml"))
-    done = trials(dutch, 200, 4)
-    told = [one.told.fnmr for one in done if one.told is not None]
+    one = try_once(dutch, 150, (50, 50, 50, 50), np.random.default_rng(5))
+    told = [told.fnmr for told in one.told if told is not None]
     assert len(told) >= 2
     for rate, true in told:
         assert rate.low <= true <= rate.high
         assert abs(rate.value - true) < 0.15
-    for one in done:
-        assert one.random is not None
-        assert one.random[1] <= one.random[0].high
+    assert one.random is not None
+    assert one.random[1] <= one.random[0].high

@@ -9,7 +9,7 @@ the units' weights summed over copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,22 +98,22 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
     """
     if within_groups and draws.group is None:
         raise ValueError("pairs within groups need the groups of their units")
-    base = binned.weight.astype(np.float32)
     single = bool((binned.shares.max(axis=1) == 1.0).all())  # one item a unit: adding up is far less than a product
     places = binned.shares.argmax(axis=1)
-    order = np.argsort(places, kind="stable")
+    order = np.argsort(places, kind="stable") if single else np.arange(len(places))
+    ordered = replace(binned, members=binned.members[order])
+    base = binned.weight[order].astype(np.float32)
     sums: list[npt.NDArray[np.floating[Any]]] = []
     totals, squares = [], []
     step = max(1, _CHUNK_CELLS // len(binned.members))
     for start in range(0, len(draws.weights), step):
         part = slice(start, min(start + step, len(draws.weights)))
-        weights = _row_weights(binned, draws, part, within_groups) * base
-        if single:
-            sums.append(_sum_equal(weights[:, order].T, places[order], binned.shares.shape[1]).T)
-        else:
-            sums.append(weights @ binned.shares)
+        weights = _row_weights(ordered, draws, part, within_groups) * base
+        sums.append(
+            _sum_equal(weights.T, places[order], binned.shares.shape[1]).T if single else weights @ binned.shares
+        )
         totals.append(weights.sum(axis=1, dtype=np.float64))
-        squares.append(np.square(weights, dtype=np.float64).sum(axis=1))
+        squares.append(np.einsum("ij,ij->i", weights, weights, dtype=np.float64))
     total, square = np.concatenate(totals), np.concatenate(squares)
     seen = total > 0
     if not seen.any() or (binned.rows > _RULE_OF_THREE and seen.sum() < len(seen) / 2):
