@@ -89,8 +89,8 @@ class Trial:
 def compare_unlabelled(
     sets: Iterable[Labelled], *, items: int, questions: Sequence[int], repeats: int, seed: int
 ) -> None:
-    """Print a row for each set: collections of about so many items, asked `repeats` times in all, `questions` in as many
-    rounds.
+    """Print a row for each set: collections of about so many items, asked `repeats` times in all, each time `questions`
+    in as many rounds.
     """
     rows: list[Row] = [HEADER]
     for one in sets:
@@ -148,7 +148,7 @@ def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random
 
 
 def _ask(frame: Frame, match: npt.NDArray[np.bool_], questions: Sequence[int], rng: np.random.Generator) -> Integers:
-    asked = first_questions(frame, len(np.unique(frame.first)) + 1, questions[0], rng)
+    asked = first_questions(frame, questions[0], rng)
     for count in questions[1:]:
         answers = Answers(frame.cell[asked].astype(np.int64), match[asked].astype(np.float64))
         asked = np.concatenate([asked, next_questions(frame, asked, answers, count, rng)])

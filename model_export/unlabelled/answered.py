@@ -31,7 +31,7 @@ from model_export.unlabelled.frame import NEIGHBOURS, Float64, Frame, Integers
 DRAWS = 1000
 FEWEST = 15
 """Answers of one kind below which nothing that rests on them is told."""
-WIDEST = 0.3
+WIDEST = 0.35
 """How wide the interval of FNMR at the default operating point may be, lest the evidence say more than is known."""
 SEEN = 3
 HARD = "hard"
@@ -100,7 +100,9 @@ def read_answers(
     score, genuine = frame.score[asked], match > 0
     fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine], rising=True))
     share = _share(pairs.sum(axis=1) / len(frame))
-    curves, types = [_without_matches(random, drawn.matching / len(frame), share, kind.unit_pairs)], [kind]
+    alike = 1.0 + share.value * (frame.items - 1)
+    types = [kind.model_copy(update={"unit_pairs": max(1, round(kind.unit_pairs / alike**2))})]
+    curves = [_without_matches(random, drawn.matching / len(frame), share, types[0], alike)]
     near_asked = score[frame.near[asked] & ~genuine]
     if len(near_asked) >= FEWEST:
         near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, rising=False))
@@ -205,19 +207,26 @@ def _columns(knots: Float32, value: Float64, low: Float64, high: Float64) -> dic
     }
 
 
-def _without_matches(random: ImpostorCurve, matching: Float64, share: Rate, unit_pairs: int) -> ImpostorCurve:
-    """FMR of random pairs less those that match: `matching` (draws, knots + 1) are their shares of all pairs.
+def _without_matches(
+    random: ImpostorCurve, matching: Float64, share: Rate, kind: ImpostorType, alike: float
+) -> ImpostorCurve:
+    """FMR of random pairs less those that match: `matching` (draws, knots + 1) are their shares of all pairs. `kind`
+    counts pairs of independent things.
 
-    Bounds are those of both put together: all random pairs at their highest less matches at their fewest, and the other
-    way round, so that they are wider than either alone needs.
+    The bootstrap of items takes each for a thing of its own. Now it is known that a thing has so many `alike` ones, so
+    that its interval grows by the design effect (Kish 1965, "Survey sampling", 5.4); and by what is in doubt about
+    matches.
     """
     above = np.cumsum(matching[:, ::-1], axis=1)[:, ::-1][:, 1:]
     few, middle, many = np.quantile(above, (0.025, 0.5, 0.975), axis=0)
-    value, low, high = (np.array(side) for side in (random.value, random.low, random.high))
-    value = np.minimum.accumulate(np.clip((value - middle) / (1.0 - share.value), 0.0, 1.0))
-    low = np.minimum.accumulate(np.clip((low - many) / (1.0 - share.low), 0.0, value))
-    floor = min(3.0 / unit_pairs, 1.0)
-    high = np.minimum.accumulate(np.clip((high - few) / (1.0 - share.high), np.maximum(value, floor), 1.0))
+    every, least, most = (np.array(side) for side in (random.value, random.low, random.high))
+    left = 1.0 - share.value
+    value = np.minimum.accumulate(np.clip((every - middle) / left, 0.0, 1.0))
+    wider = np.sqrt(alike)
+    low = value - ((every - least) * wider + many - middle) / left
+    high = value + ((most - every) * wider + middle - few) / left
+    low = np.minimum.accumulate(np.clip(low, 0.0, value))
+    high = np.minimum.accumulate(np.clip(high, np.maximum(value, min(3.0 / kind.unit_pairs, 1.0)), 1.0))
     return ImpostorCurve(
         impostor=random.impostor, **_columns(np.array(random.thresholds, np.float32), value, low, high)
     )

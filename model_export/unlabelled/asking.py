@@ -28,11 +28,11 @@ AROUND = (1 / 3, 20)
 FEWEST_STANDING_OUT = 10
 
 
-def first_questions(frame: Frame, items: int, count: int, rng: np.random.Generator) -> Integers:
-    """Places of the pairs (count,) to ask first; the frame is of so many items, and holds so many pairs at least."""
+def first_questions(frame: Frame, count: int, rng: np.random.Generator) -> Integers:
+    """Places of the pairs (count,) to ask first, of a frame that holds so many at least."""
     outstanding = count_standing_out(frame.score)
     around = round(STANDING_OUT * count) if outstanding >= FEWEST_STANDING_OUT else 0
-    start = 0.2 * items  # a person who knows the best matches of an item knows little more than before
+    start = 0.2 * frame.items  # a person who knows the best matches of an item knows little more than before
     ranks = _ladder(start, len(frame) + start, count - around, rng) - start
     if around:
         low, high = (outstanding * limit for limit in AROUND)

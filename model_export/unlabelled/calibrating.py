@@ -98,7 +98,7 @@ def ask(folder: Path, path: Path, count: int, sheet: Path, *, carry_on: bool) ->
         _tell_so_far(own.frame, answers)
         chosen = next_questions(own.frame, asked, answers, count, rng)
     else:
-        chosen = first_questions(own.frame, len(own.places), count, rng)
+        chosen = first_questions(own.frame, count, rng)
     more = [own.question(number, pair) for number, pair in enumerate(chosen.tolist(), len(before) + 1)]
     questions = [*before, *more]
     write_sheet(sheet, questions)

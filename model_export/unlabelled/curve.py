@@ -32,7 +32,7 @@ LOG_SLOPE = (np.log(2.5), 1.8)
 """Mean and standard deviation of the log-odds at the reference, and of the logarithm of the slope there."""
 WANDER = 0.35
 """Standard deviation of the change of a log slope over one unit of deviate."""
-ANSWER_WEIGHT = 0.75
+ANSWER_WEIGHT = 0.6
 """What an answer counts for in the bounds: less than one, since no curve follows the truth in every bend. By trial on
 labelled sets; see docs/calibrating.md."""
 TURNS = 6

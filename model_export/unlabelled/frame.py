@@ -35,9 +35,10 @@ class Frame:
     """Pairs of items of two units, (pairs,) each, the highest score first: the places of their items, their score, the
     cell each is in, and whether it is a near one. `edges` (bins + 1,) are the ranks at which score bins begin and end.
 
-    Of each cell (cells,): how many pairs it holds, its score bin, and its nearness.
+    `items` are how many there are. Of each cell (cells,): how many pairs it holds, its score bin, and its nearness.
     """
 
+    items: int
     first: Small
     second: Small
     score: Float32
@@ -90,6 +91,7 @@ def build_frame(vectors: Float32, unit: Integers, metric: Metric) -> Frame:
     cell, count = number[key], held[used]
     near = np.minimum(ahead, behind) <= NEIGHBOURS
     return Frame(
+        items=len(vectors),
         first=first,
         second=second,
         score=score,
