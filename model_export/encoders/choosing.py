@@ -15,6 +15,7 @@ from model_export.encoders.drawing import DrawingEncoder
 from model_export.encoders.fronts import Front, StepFront, TokenFront
 from model_export.encoders.recurrent import RecurrentEncoder
 from model_export.encoders.residual import ResidualEncoder
+from model_export.encoders.spectral import SpectralEncoder
 from model_export.encoders.timm_backbone import TimmEncoder
 from model_export.encoders.transformer import TransformerEncoder
 from model_export.errors import CommandError, needing
@@ -83,6 +84,10 @@ def _make_sequence_encoder(choice: recipe.SequenceEncoderChoice, window: Window,
             return Convolutional1dEncoder(
                 front=front, filters=filters, blocks=blocks, kernel=kernel, dropout=dropout, dimension=dimension
             )
+        case recipe.SpectralChoice(stages=stages):
+            if not isinstance(front, StepFront):
+                raise CommandError("encoder.name: spectral takes bands of sounds or channels of a series, not text")
+            return SpectralEncoder(front=front, stages=stages, dropout=dropout, dimension=dimension)
         case recipe.RecurrentChoice(name=cell, hidden=hidden, layers=layers):
             return RecurrentEncoder(
                 front=front, cell=cell, hidden=hidden, layers=layers, dropout=dropout, dimension=dimension

@@ -39,6 +39,7 @@ from model_export.recipe.encoders import (
     SentenceTransformersChoice,
     SequenceChoice,
     SequenceEncoderChoice,
+    SpectralChoice,
     TimmChoice,
     TransformerChoice,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "SequenceChoice",
     "SequenceEncoderChoice",
     "SinglePairsMiner",
+    "SpectralChoice",
     "SupervisedContrastiveChoice",
     "TextAugmentation",
     "TimmChoice",

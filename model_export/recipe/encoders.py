@@ -137,6 +137,15 @@ class Convolutional1dChoice(SequenceChoice):
     kernel: OddNumber = Field(description="steps that a convolution sees")
 
 
+class SpectralChoice(SequenceChoice):
+    """Sequences whose channels are neighbouring bands, as those of sounds; see model_export/encoders/spectral.py."""
+
+    name: Literal["spectral"]
+    stages: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        min_length=1, max_length=6, description="filters of each block, each of which halves steps and bands"
+    )
+
+
 class RecurrentChoice(SequenceChoice):
     """Sequences; see model_export/encoders/recurrent.py."""
 
@@ -204,7 +213,7 @@ class SentenceTransformersChoice(Encoder):
 
 
 PictureChoice = ConvolutionalChoice | ResidualChoice | DrawingChoice | TimmChoice
-SequenceEncoderChoice = Convolutional1dChoice | RecurrentChoice | TransformerChoice | BagChoice
+SequenceEncoderChoice = Convolutional1dChoice | SpectralChoice | RecurrentChoice | TransformerChoice | BagChoice
 EncoderChoice = Annotated[
     PictureChoice | SequenceEncoderChoice | SentenceTransformersChoice, Field(discriminator="name")
 ]

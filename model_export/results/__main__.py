@@ -30,6 +30,16 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _megapixels(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size <= 50:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of megapixels up to 50")
+    return size
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export.results", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -73,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_evidence(commands)
     _add_unlabelled(commands.add_parser("unlabelled", help="print how well `calibrate --items` holds on labelled sets"))
 
+    _add_training(commands)
+    return parser
+
+
+def _add_training(commands: _Commands) -> None:
+    """What prepares pairs, trains, or prepares pictures in another way."""
     command = commands.add_parser("own-pairs", help="write ECG-ID's own pairs of held-out people as a table")
     command.add_argument("recipe", type=Path)
     command.add_argument("--out", type=Path, required=True, help="folder of the tables and their items")
@@ -88,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="folder of run folders; a stopped command goes on")
     command.add_argument("--target", type=float, default=0.99, help="validation AUC to which steps are counted")
     command.set_defaults(run=_losses)
-    return parser
+
+    command = commands.add_parser("scaled-jpeg", help="print what decoding JPEGs at a part of their size changes")
+    command.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    command.add_argument("--recipe", type=Path, required=True, help="names the pictures")
+    command.add_argument("--megapixels", type=_megapixels, help="enlarge every picture to so many")
+    command.set_defaults(run=_scaled_jpeg)
 
 
 def _add_evidence(commands: _Commands) -> None:
@@ -226,6 +247,12 @@ def _losses(chosen: argparse.Namespace) -> None:
     from model_export.results.losses import compare_losses
 
     compare_losses(chosen.recipe, chosen.out, chosen.target)
+
+
+def _scaled_jpeg(chosen: argparse.Namespace) -> None:
+    from model_export.results.scaled_jpeg import compare_decoding
+
+    compare_decoding(chosen.bundles, chosen.recipe, chosen.megapixels)
 
 
 if __name__ == "__main__":

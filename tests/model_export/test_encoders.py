@@ -36,6 +36,7 @@ CHOICES: dict[str, recipe.EncoderChoice] = {
     "lexical bag": recipe.BagChoice(
         name="bag", hidden=12, width=10, dimension=20, lexical_share=0.4, lexical_dimension=12
     ),
+    "spectral": recipe.SpectralChoice(name="spectral", stages=(4, 6, 8), dropout=0.2, dimension=8),
     "averaged gru": recipe.RecurrentChoice(name="gru", hidden=12, every=4, level=5, dimension=8),
     "averaged transformer": recipe.TransformerChoice(
         name="transformer", hidden=12, inner=20, heads=2, every=4, level=5, dimension=8
@@ -113,11 +114,13 @@ KINDS: dict[str, tuple[Callable[[], Modality], Draw]] = {
     "series": (series, values),
     "audio": (audio, bands),
 }
+WORDS_ONLY, STEPS_ONLY = {"lexical bag"}, {"spectral"}
 CASES = [
     pytest.param(choice, *kind, id=f"{name}-{modality}")
     for name, choice in CHOICES.items()
     for modality, kind in KINDS.items()
-    if not (name.startswith("averaged") and modality == "text") and not (name == "lexical bag" and modality != "text")
+    if not (modality == "text" and (name.startswith("averaged") or name in STEPS_ONLY))
+    if modality == "text" or name not in WORDS_ONLY
 ]
 
 
@@ -227,6 +230,8 @@ def test_encoders_refuse_what_their_modality_does_not_make() -> None:
     picture = recipe.ConvolutionalChoice(name="convolutional", filters=4, blocks=1, dimension=4)
     with pytest.raises(CommandError, match="only texts have words"):
         make_encoder(CHOICES["lexical bag"], series(), 0)
+    with pytest.raises(CommandError, match="not text"):
+        make_encoder(CHOICES["spectral"], text(), 30)
     with pytest.raises(CommandError, match="takes pictures"):
         make_encoder(picture, series(), 0)
     waveform = {"kind": "waveform"}

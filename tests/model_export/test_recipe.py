@@ -33,7 +33,7 @@ def test_every_recipe_of_the_project_is_read(path: Path) -> None:
     [
         ("digits", 'kind = "sequence"\nstretch = 0.3', 'kind = "text"\nhide_tokens = 0.1', "augmentation"),
         ("digits", "[encoder]", "[tokenizer]\nvocabulary = 300\n\n[encoder]", "tokenizer"),
-        ("digits", 'name = "convolutional_1d"', 'name = "convolutional_1d"\nwidth = 3', "encoder.width"),
+        ("digits", 'name = "spectral"', 'name = "spectral"\nwidth = 3', "encoder.width"),
         ("questions", 'name = "bag"', 'name = "bag"\nevery = 2', "encoder.every"),
         ("questions", "temperature = 0.05", "temperature = 0.05\nmargin = 0.3", "loss.margin"),
         (

@@ -11,7 +11,9 @@ import torch
 from model_export.recipe import read_recipe
 from model_export.results import losses, pair_cost
 from model_export.results.__main__ import main
+from model_export.results.filling import BLOCK
 from model_export.training import train as follow
+from tests.model_export.test_results_commands import RESULTS
 from tests.model_export.tiny_sets import write_tiny_recipe
 from tests.model_export.tiny_training import write_drawings
 
@@ -144,3 +146,8 @@ def test_what_mining_anew_costs_is_shared_out_over_the_steps_of_a_round(
     costs = pair_cost.measure_costs([], trainers)  # type: ignore[arg-type]
     assert [cost.step_ms for cost in costs] == pytest.approx([40, 40 + 1000 / 2, 50])  # two steps a round
     assert [cost.pairs for cost in costs] == [45, 45, 5]
+
+
+def test_the_page_shows_every_loss_with_every_choice_of_pairs() -> None:
+    (table,) = [found["table"] for found in BLOCK.finditer(RESULTS.read_text("utf-8")) if "losses" in found["command"]]
+    assert [tuple(row[:2]) for row in rows(table)[2:]] == list(losses.CELLS)

@@ -34,6 +34,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
 UNDO = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 # Pillow warns of odd metadata and of sizes that our own limit already bounds; a caller's file must not write to our
@@ -42,9 +43,17 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def decode(
-    data: bytes, limits: Limits, *, upright: bool, read_dicom: Callable[[bytes, Limits], Decoded] | None = None
+    data: bytes,
+    limits: Limits,
+    *,
+    upright: bool,
+    least: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+    read_dicom: Callable[[bytes, Limits], Decoded] | None = None,
 ) -> Decoded:
     """Decode the first frame; turned as its EXIF orientation says if `upright`, else as stored.
+
+    `least` gives, of a width and height as returned, those of which a JPEG must keep as much: it is then decoded at a
+    half, a quarter or an eighth of its size where that suffices. None: as it is.
 
     Returns the picture, of at most 8 bits a channel, and the notice `first_frame` where there are more frames. DICOM
     files are left to `read_dicom`, and refused where there is none.
@@ -72,6 +81,8 @@ def decode(
             _open(data, limits).verify()
         several = bool(getattr(picture, "is_animated", False))
         orientation = _orientation(picture)
+        if least is not None:
+            _draft(picture, least, turned=upright and orientation in SIDEWAYS)
         picture.load()
         # Pillow turns a TIFF by itself as it loads, and no other format.
         turns = (UPRIGHT if upright else {}) if picture.format != "TIFF" else ({} if upright else UNDO)
@@ -106,6 +117,12 @@ def check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:
     """Raise TooLarge for a width and height of more pixels than are taken; None is a size not known yet."""
     if size is not None and size[0] * size[1] > limits.max_pixels:
         raise TooLarge(f"the picture has {size[0]} x {size[1]} pixels; at most {limits.max_pixels} in all are taken")
+
+
+def _draft(picture: Image.Image, least: Callable[[tuple[int, int]], tuple[int, int]], *, turned: bool) -> None:
+    """Have a JPEG decoded from fewer of its cosine terms, at the smallest of its sizes that leaves `least`."""
+    width, height = least(picture.size[::-1])[::-1] if turned else least(picture.size)
+    picture.draft(None, (width, height))  # of other formats nothing comes
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -18,6 +18,7 @@ from app.core.modalities.image.decoding import Decoded, decode
 from app.core.modalities.image.windowing import Dicom
 
 INPUT = "pixels"
+KEPT = 2
 STRIP_PIXELS = 1 << 20
 """Pillow keeps the interpreter lock while it composites, a second or more for the largest picture that is taken; every
 other request of the process would wait for it.
@@ -50,7 +51,12 @@ class Params(BaseModel):
         le=255,
         description="a picture no channel of which spans this many levels once resized is refused as blank",
     )
-    # With a default, unlike the others: the fingerprint covers params as written, and bundles were written before it.
+    # With defaults, unlike the others: the fingerprint covers params as written, and bundles were written before these.
+    jpeg: Literal["whole", "scaled"] = Field(
+        default="whole",
+        description="scaled decodes a JPEG at a half, a quarter or an eighth of its size where that leaves twice the "
+        "pixels that resizing needs, along both sides",
+    )
     dicom: Dicom | None = Field(
         default=None, description="how DICOM files are read, which needs the extra of that name; null refuses them"
     )
@@ -68,6 +74,8 @@ def create(params: Mapping[str, Any], assets: Mapping[str, bytes]) -> ImageModal
         raise BundleRefused(f"modality.params.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if not checked.antialias and checked.resample not in ("bilinear", "bicubic"):
         raise BundleRefused("modality.params.resample: without antialias only bilinear and bicubic are defined")
+    if not checked.antialias and checked.jpeg == "scaled":
+        raise BundleRefused("modality.params.jpeg: without antialias, scaled would pick other pixels")
     if checked.contrast == "paper" and checked.mode != "L":
         raise BundleRefused("modality.params.contrast: paper is defined for mode L only")
     return ImageModality(checked)
@@ -96,7 +104,11 @@ class ImageModality:
         if "bytes" not in item:
             raise InvalidRequest("this model takes a picture: send its bytes")
         picture, notices = decode(
-            item["bytes"], limits, upright=self.params.orientation == "exif", read_dicom=self._read_dicom
+            item["bytes"],
+            limits,
+            upright=self.params.orientation == "exif",
+            least=self._least if self.params.jpeg == "scaled" else None,
+            read_dicom=self._read_dicom,
         )
         picture = _flatten(picture, self.params)
         if self.params.contrast == "paper":
@@ -107,6 +119,19 @@ class ImageModality:
             raise UnusableInput("the picture is blank: send one that shows something")
         pixels = np.asarray(self._pad(picture))
         return Prepared(({INPUT: pixels.reshape(*pixels.shape[:2], -1)},), notices)
+
+    def _least(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Of a picture of this width and height, those that leave the filter KEPT pixels a side for each it makes."""
+        target = (self.params.width, self.params.height)
+        match self.params.fit:
+            case "stretch":
+                made = target
+            case "pad":
+                made = _contain(size, target)
+            case "crop":
+                left, top, right, bottom = _crop_box(size, target)
+                made = (-(-size[0] * target[0] // (right - left)), -(-size[1] * target[1] // (bottom - top)))
+        return KEPT * made[0], KEPT * made[1]
 
     def _resize(self, picture: Image.Image) -> Image.Image:
         params, size = self.params, (self.params.width, self.params.height)
