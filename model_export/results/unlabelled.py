@@ -29,6 +29,7 @@ from model_export.unlabelled.calibrating import RANDOM, RANDOM_WORDS
 from model_export.unlabelled.collecting import draw_strangers
 from model_export.unlabelled.curve import Answers
 from model_export.unlabelled.frame import Frame, build_frame
+from model_export.unlabelled.hidden import claim_random
 
 Integers = npt.NDArray[np.int64]
 
@@ -136,7 +137,8 @@ def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random
     units, strangers = draw_strangers(frame, np.arange(len(own)), 0)
     known = estimate(units, None, {RANDOM: strangers}, {RANDOM: RANDOM_WORDS}, guard_band=0.0, seed=0)
     foreign = _impostors(one, others)
-    default = [point for point in known.operating_points if point.name == known.defaults.get(RANDOM)]
+    claimed = claim_random(known.impostor_curves[0], len(own))
+    default = [point for point in claimed["operating_points"] if point.name == claimed["defaults"].get(RANDOM)]
     asked = [_ask(frame, match, questions, rng) for _ in range(ANEW)]
     return Trial(
         items=len(own),

@@ -23,7 +23,7 @@ from model_export.unlabelled.asking import LEVELS, first_questions, next_questio
 from model_export.unlabelled.collecting import draw_strangers, open_collection, tell_answers
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import Frame
-from model_export.unlabelled.hidden import count_standing_out
+from model_export.unlabelled.hidden import claim_random, count_standing_out
 from model_export.unlabelled.page import write_page
 from model_export.unlabelled.sheet import read_sheet, write_sheet
 
@@ -71,6 +71,8 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
         else:
             calibration = add_answers(calibration, own.frame, answered)
             protocol += f"; FNMR and hard impostors are estimated from {len(match)} answers, for all pairs of the items"
+    if answered is None:
+        calibration = calibration.model_copy(update=claim_random(calibration.impostor_curves[0], own.frame.items))
     outstanding = count_standing_out(own.frame.score) / len(own.frame)
     table = _tell_hidden(calibration, outstanding) if answered is None else _tell_answered(answered)
     return release(models, subject, calibration, protocol=protocol, tables=[table], measured=None, losses={})

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.core.evidence import ImpostorCurve
 from model_export.recipe import read_recipe
 from model_export.results.__main__ import main
 from model_export.results.unlabelled import Labelled, Trial, embed_others, try_once
 from model_export.subjects import LocalSubject
-from model_export.unlabelled.hidden import count_standing_out
+from model_export.unlabelled.hidden import claim_random, count_standing_out
 from tests.model_export.pair_tables import write_pictures
 from tests.tiny import write_tiny
 
@@ -63,6 +64,20 @@ def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
     alone, both = (np.sort(x)[::-1].astype(np.float32) for x in (strangers, np.concatenate([strangers, matches])))
     assert count_standing_out(alone) < 30
     assert count_standing_out(both) == pytest.approx(300, abs=30)
+
+
+def test_the_bound_of_fmr_allows_for_things_of_several_items() -> None:
+    found = {"thresholds": (0.1, 0.2, 0.3), "value": (0.2, 0.08, 0.01), "low": (0.17, 0.07, 0.009)}
+    curve = ImpostorCurve(impostor="random", k=1, aggregation="single", high=(0.23, 0.095, 0.011), **found)
+    claimed = claim_random(curve, 1000)
+    (wider,) = claimed["impostor_curves"]
+    share = 0.08 - np.linspace(0, 0.08, 20_000)  # what is left of 0.08 where that much matches
+    worst = (share + 0.015 * np.sqrt(1 + (0.08 - share) * 999)).max()
+    assert wider.high[1] == pytest.approx(worst, abs=1e-5)
+    assert wider.high[2] == 0.011  # too narrow for any share of matches to make it worse
+    assert [point.threshold for point in claimed["operating_points"]] == [pytest.approx(0.3)]
+    assert claimed["defaults"] == {"random": "fmr_1e-1"}
+    assert claim_random(curve, 20)["impostor_curves"][0].high == curve.high
 
 
 def test_the_command_prints_a_row_for_a_table_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
