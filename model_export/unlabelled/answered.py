@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.stats import norm
 
 from app.core.evidence import Calibration, GenuineCurve, ImpostorCurve, Rate
 from app.core.evidence.binning import Binned
@@ -98,14 +99,14 @@ def read_answers(
     knots = np.array(random.thresholds, np.float32)
     drawn = _by_knot(frame, pairs, knots)
     score, genuine = frame.score[asked], match > 0
-    fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine], rising=True))
+    fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine]))
     share = _share(pairs.sum(axis=1) / len(frame))
     alike = 1.0 + share.value * (frame.items - 1)
     types = [kind.model_copy(update={"unit_pairs": max(1, round(kind.unit_pairs / alike**2))})]
     curves = [_without_matches(random, drawn.matching / len(frame), share, types[0], alike)]
     near_asked = score[frame.near[asked] & ~genuine]
     if len(near_asked) >= FEWEST:
-        near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, rising=False))
+        near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, items=frame.items))
         if lowest_threshold(near, 0.1) is not None:
             curves.append(near)
             types.append(ImpostorType(type=HARD, description=HARD_WORDS, unit_pairs=len(near_asked)))
@@ -180,20 +181,25 @@ def _table(frame: Frame, place: Integers, width: int, weight: Any) -> csr_array:
     return csr_array(held.reshape(len(frame.count), width))
 
 
-def _rates(counts: Float64, knots: Float32, seen: Float32, *, rising: bool) -> dict[str, Any]:
+def _rates(counts: Float64, knots: Float32, seen: Float32, *, items: int | None = None) -> dict[str, Any]:
     """The members of a curve from draws by bin (draws, knots + 1), and the scores of the answers it rests on.
 
-    rising: the share below each knot (FNMR); else the share at or above it (FMR).
+    Without `items` the share below each knot: FNMR of this collection. Else the share at or above it: FMR, for which the
+    collection is a sample of so many, so that the error of a share of them is added.
     """
     shares = counts / counts.sum(axis=1, keepdims=True)
     below = np.clip(np.cumsum(shares, axis=1)[:, :-1], 0.0, 1.0)
-    rate = below if rising else 1.0 - below
+    rate = below if items is None else 1.0 - below
     low, value, high = np.quantile(rate, (0.025, 0.5, 0.975), axis=0)
+    if items is not None:
+        error = norm.isf(0.025) * np.sqrt(value * (1.0 - value) / items)
+        low = np.minimum.accumulate(np.clip(value - np.hypot(value - low, error), 0.0, 1.0))
+        high = np.minimum.accumulate(np.clip(value + np.hypot(high - value, error), 0.0, 1.0))
     under = np.searchsorted(np.sort(seen), knots)
-    wrong, right = (under, len(seen) - under) if rising else (len(seen) - under, under)
+    wrong, right = (under, len(seen) - under) if items is None else (len(seen) - under, under)
     low = np.where(wrong < SEEN, 0.0, low)
     high = np.where(right < SEEN, 1.0, np.maximum(high, SEEN / len(seen)))
-    return _columns(knots, value, low, np.maximum(high, value))
+    return _columns(knots, value, np.minimum(low, value), np.maximum(high, value))
 
 
 def _columns(knots: Float32, value: Float64, low: Float64, high: Float64) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
 
 
 def test_the_bound_of_fmr_allows_for_things_of_several_items() -> None:
-    found = {"thresholds": (0.1, 0.2, 0.3), "value": (0.2, 0.08, 0.01), "low": (0.17, 0.07, 0.009)}
+    found = {"thresholds": (0.125, 0.25, 0.5), "value": (0.2, 0.08, 0.01), "low": (0.17, 0.07, 0.009)}
     curve = ImpostorCurve(impostor="random", k=1, aggregation="single", high=(0.23, 0.095, 0.011), **found)
     claimed = claim_random(curve, 1000)
     (wider,) = claimed["impostor_curves"]
@@ -75,7 +75,7 @@ def test_the_bound_of_fmr_allows_for_things_of_several_items() -> None:
     worst = (share + 0.015 * np.sqrt(1 + (0.08 - share) * 999)).max()
     assert wider.high[1] == pytest.approx(worst, abs=1e-5)
     assert wider.high[2] == 0.011  # too narrow for any share of matches to make it worse
-    assert [point.threshold for point in claimed["operating_points"]] == [pytest.approx(0.3)]
+    assert [point.threshold for point in claimed["operating_points"]] == [0.5]
     assert claimed["defaults"] == {"random": "fmr_1e-1"}
     assert claim_random(curve, 20)["impostor_curves"][0].high == curve.high
 
