@@ -184,8 +184,8 @@ def _table(frame: Frame, place: Integers, width: int, weight: Any) -> csr_array:
 def _rates(counts: Float64, knots: Float32, seen: Float32, *, items: int | None = None) -> dict[str, Any]:
     """The members of a curve from draws by bin (draws, knots + 1), and the scores of the answers it rests on.
 
-    Without `items` the share below each knot: FNMR of this collection. Else the share at or above it: FMR, for which the
-    collection is a sample of so many, so that the error of a share of them is added.
+    Without `items` the share below each knot: FNMR of this collection. Else the share at or above it: FMR, for which
+    the collection is a sample of so many, so that the error of a share of them is added.
     """
     shares = counts / counts.sum(axis=1, keepdims=True)
     below = np.clip(np.cumsum(shares, axis=1)[:, :-1], 0.0, 1.0)
