@@ -3,6 +3,7 @@
 PYTHON ?= python3
 DEVICE ?= cpu
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 MAKEFLAGS += --no-print-directory
 
 # The two ONNX Runtime wheels exclude each other, so each device has an environment of its own.
@@ -18,7 +19,7 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock model import-minilm clean
+.PHONY: help run test lint format lock model fit import-minilm bench bench-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -57,6 +58,11 @@ model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew
 	$(BIN)/python -m model_export calibrate runs/bundles/$(NAME)/* --recipe recipes/$(NAME).toml --out models
 	$(BIN)/python -m model_export evaluate $$(ls -d models/$(NAME)/* | sort -V | tail -n 1) --recipe recipes/$(NAME).toml --out runs/report
 
+MINUTES ?= 10
+
+fit: $(DEV)/.project ## from your own data to a served model: DATA=photos NAME=mine MATCH_MEANS="of the same product" (MINUTES=10, FIT_ARGS)
+	@$(BIN)/python -m model_export fit "$(DATA)" --name "$(NAME)" --match-means "$(MATCH_MEANS)" --minutes $(MINUTES) $(FIT_ARGS)
+
 MINILM := models/all-minilm-l6-v2
 
 import-minilm: $(DEV)/.project ## fetch, check and import all-MiniLM-L6-v2, and calibrate it where TWINSERVE_DATA is set
@@ -75,8 +81,21 @@ import-minilm: $(DEV)/.project ## fetch, check and import all-MiniLM-L6-v2, and 
 		test -d $(MINILM)/1.0.1 || $(BIN)/python -m model_export calibrate $(MINILM)/1.0.0 --recipe recipes/questions.toml; \
 	fi
 
+bench: $(DEV)/.project ## measure the service beside its bound and peers (BENCH_ARGS='--quick', '--only glyphs', ...: docs/benchmarks.md)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# Each peer has an environment of its own: none is a dependency of ours, and their pins would fight with it.
+PEERS := .venv-peers
+
+bench-peers: $(PEERS)/litserve/.installed $(PEERS)/infinity/.installed ## install the servers that bench compares with
+
+$(PEERS)/%/.installed: benchmarks/peers/requirements-%.txt
+	@$(call SETUP)
+	@$(PIP) -r $<
+	@touch $@
+
 clean: ## remove the environments and every cache; models and runs stay
-	rm -rf .venv .venv-cuda $(DEV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-cuda $(DEV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Stamps: an environment is made once, and filled again only when its lock or pyproject.toml changes.

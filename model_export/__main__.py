@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_export.command_line import add_data, run_command
+from model_export.adapting.command import add_adapt
+from model_export.command_line import add_data, run_command, said
 from model_export.errors import CommandError, needing
+from model_export.fitting.command import add_fit, add_plan
 from model_export.floors import FITS, NONE
 
 if TYPE_CHECKING:
@@ -23,17 +26,13 @@ BESIDE = Path()
 """Stands for `--draft-spec` without a name."""
 SHEET = "answers.csv"
 FEWEST_QUESTIONS = 10
+HELD_STATUS = {"holds": 0, "higher": 3, "too few to say": 4, None: 4}
+"""Exit status of `evaluate --url --pairs` by what became of the claims; None: nothing is claimed."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     return run_command(_parser(), arguments)
-
-
-def _said(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("says nothing")
-    return text
 
 
 def _days(text: str) -> int:
@@ -52,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
+    add_fit(commands.add_parser("fit", help="from your own data to a served verdict: everything below, in one"))
+    add_plan(commands.add_parser("plan", help="what your own data could show, and how it would be cut"))
+
     command = commands.add_parser("train", help="follow a recipe and write a run folder, or go on with one")
     command.add_argument("recipe", type=Path)
     command.add_argument("--out", type=Path, required=True, help="run folder; a run of this recipe in it goes on")
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="folder of bundles")
     command.set_defaults(run=_export)
 
+    add_adapt(commands.add_parser("adapt", help="a head on the embeddings of a bundle that is left as it is"))
     _add_quantize(commands.add_parser("quantize", help="the same encoder in less precision, as a bundle of its own"))
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
@@ -113,9 +116,9 @@ def _add_quantize(command: argparse.ArgumentParser) -> None:
 def _add_words(command: argparse.ArgumentParser) -> None:
     own = command.add_argument_group("with --pairs and --items", "what the evidence and every verdict on it will say")
     own.add_argument(
-        "--population", type=_said, metavar="WORDS", help="what was measured; the table's name when left out"
+        "--population", type=said, metavar="WORDS", help="what was measured; the table's name when left out"
     )
-    own.add_argument("--unit", type=_said, metavar="WORD", help="what is counted, as in 'customer'")
+    own.add_argument("--unit", type=said, metavar="WORD", help="what is counted, as in 'customer'")
     own.add_argument("--valid-for-days", type=_days, metavar="N", help="how long the evidence holds (730)")
     own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
 
@@ -127,6 +130,11 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add_data(command)
     command.add_argument(
         "--floor", choices=(*FITS, NONE), help="comparison without learning beside every figure; by recipe or modality"
+    )
+    command.add_argument(
+        "--point",
+        metavar="TYPE:NAME",
+        help="with --pairs: the claim that decides where none is refuted, as random:fmr_1e-2 (the default one)",
     )
     command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)
@@ -244,17 +252,23 @@ def _words_of(chosen: argparse.Namespace) -> Words:
     return Words(**words, impostors=chosen.impostor or ())
 
 
-def _evaluate(chosen: argparse.Namespace) -> None:
+def _evaluate(chosen: argparse.Namespace) -> int:
+    """The status says whether a running service's claims hold; of a bundle they are printed like everything else."""
     from model_export.evaluate import evaluate_pairs, evaluate_recipe
-    from model_export.subjects import LocalSubject, RemoteSubject, Subject
+    from model_export.subjects import LocalSubject, open_service
 
     if (chosen.bundle is None) == (chosen.url is None) or (chosen.url is None) != (chosen.model is None):
         raise CommandError("give a bundle, or --url with --model")
-    subject: Subject = RemoteSubject(chosen.url, chosen.model) if chosen.url else LocalSubject(chosen.bundle)
-    if chosen.recipe is None:
-        evaluate_pairs(subject, chosen.pairs, chosen.out, chosen.floor)
-    else:
+    if chosen.recipe is not None and chosen.point is not None:
+        raise CommandError("--point goes with --pairs")
+    service = nullcontext() if chosen.url is None else open_service(chosen.url, chosen.model)
+    with service as remote:
+        subject = remote or LocalSubject(chosen.bundle)
+        if chosen.recipe is None:
+            outcome = evaluate_pairs(subject, chosen.pairs, chosen.out, chosen.floor, chosen.point)
+            return 0 if remote is None else HELD_STATUS[outcome]
         evaluate_recipe(subject, chosen.recipe, chosen.out, chosen.floor)
+    return 0
 
 
 def _import_sentence_encoder(chosen: argparse.Namespace) -> None:

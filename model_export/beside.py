@@ -21,7 +21,7 @@ from model_export.floors import DEFAULTS, NONE
 from model_export.floors.subject import Floor
 from model_export.measure import Embedded, Embeddings, keep_labelled, quiet
 from model_export.pairs import MeasuredPairs, PairTable, score_pairs
-from model_export.recipe import Recipe
+from model_export.recipe.measuring import Measuring
 from model_export.retrieval import Retrieval, measure_retrieval
 from model_export.subjects import Preparation, Subject
 from model_export.tables import (
@@ -81,7 +81,13 @@ def threshold_of(point: Mapping[str, Any] | None) -> float | None:
 
 
 def beside_recipe(
-    subject: Subject, embedded: Embedded, sampled: Sampled, recipe: Recipe, splits: Splits, *, floor: str | None = None
+    subject: Subject,
+    embedded: Embedded,
+    sampled: Sampled,
+    recipe: Measuring,
+    splits: Splits,
+    *,
+    floor: str | None = None,
 ) -> list[Beside]:
     """The subject, and the floor on the same items, by name, NONE for none, None for the recipe's or the modality's.
 
@@ -122,7 +128,7 @@ def make_floor(name: str | None, preparation: Preparation) -> Floor | None:
 
 
 def recipe_tables(
-    sides: Sequence[Beside], splits: Splits, recipe: Recipe, point: Mapping[str, Any] | None
+    sides: Sequence[Beside], splits: Splits, recipe: Measuring, point: Mapping[str, Any] | None
 ) -> tuple[list[Table], list[Cohort]]:
     """What a card tells of a recipe's population: failure to acquire, verification, retrieval, N-way K-shot, the
     official one-shot score where its data has runs, and cohorts where they are few; and the cohorts of the subject.

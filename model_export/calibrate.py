@@ -7,6 +7,7 @@ cross-fitting inside it. Where the two disagree beyond both intervals, nothing i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,37 +25,62 @@ from model_export.beside import (
     recipe_tables,
 )
 from model_export.calibration_loss import judge_ratios
+from model_export.card import markdown_table
+from model_export.claim_tables import renewed_table
 from model_export.comparing import Scores, score_all_pairs
+from model_export.datasets import OtherPopulation, Splits
 from model_export.errors import CommandError
 from model_export.evaluate import hardest_shown
 from model_export.evidence import Sample, Study, measure_evidence
 from model_export.figures import draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import keep_labelled
 from model_export.outside import add_outside, compare_outside, outside_tables
 from model_export.pairs import Words, describe_impostors, read_pairs
 from model_export.populations import read_other_population, read_splits
-from model_export.recipe import Recipe, name_recipe, read_recipe
+from model_export.recipe import External, Recipe, name_recipe, read_recipe
+from model_export.recipe.measuring import Measuring
 from model_export.recipe.own_data import OwnData
 from model_export.reference_evidence import Part, measure_references
 from model_export.releasing import next_version, release
+from model_export.report import Table
 from model_export.subjects import LocalSubject
 
 FOLDS = 9
 
 
-def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
+def calibrate_recipe(folder: Path, recipe_path: Path, models: Path, splits: Splits | None = None) -> Path:
     """Write the bundle in `folder` with fresh evidence as its next version below `models`; returns its folder.
 
+    splits: the recipe's data, where the caller has read it.
     Raises CommandError where calibration and verification disagree or the data cannot be evidence, BundleRefused for a
     bundle that is not servable.
     """
     recipe = read_recipe(recipe_path)
     subject = LocalSubject(folder)
-    chosen, splits = recipe.calibration, read_splits(recipe)
+    splits = splits or read_splits(recipe)
     if splits.units_train:
         raise CommandError("the measured units of this recipe did train: figures for evaluate, but no evidence")
     source = _source(recipe, subject.encoder.bundle.manifest.training.recipe)
-    others = [read_other_population(other) for other in recipe.external]  # at once: a missing one fails early
+    others = [(other, read_other_population(other)) for other in recipe.external]  # at once: a missing one fails early
+    return calibrate_splits(subject, splits, recipe, models, source=source, others=others)
+
+
+def calibrate_splits(
+    subject: LocalSubject,
+    splits: Splits,
+    recipe: Measuring,
+    models: Path,
+    *,
+    source: Literal["shipped", "yours"],
+    others: Sequence[tuple[External, OtherPopulation]] = (),
+    before: Sequence[Table] = (),
+) -> Path:
+    """The same of data that is read already, measured as `recipe` says; `before` are tables that the card begins with.
+
+    Errors as above.
+    """
+    chosen = recipe.calibration
     study = Study(
         population=chosen.population,
         unit=chosen.unit,
@@ -95,7 +121,8 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds if splits.test is None else None)
     point = None if chosen.demonstration is not None else default_point(describe_points(calibration))
     sides = beside_recipe(subject, embedded, drawn, recipe, splits)
-    tables = [*recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables = [*before, *recipe_tables(sides, splits, recipe, point)[0], losses_table(losses, sides, study.seed)]
+    tables += _beside_old(subject, calibration, scores, study)
     calibration, more = measure_references(
         calibration,
         subject.metric,
@@ -105,7 +132,7 @@ def calibrate_recipe(folder: Path, recipe_path: Path, models: Path) -> Path:
         population=splits.test_population,
     )
     tables += more
-    for other, population in zip(recipe.external, others, strict=True):
+    for other, population in others:
         outside = compare_outside(subject, other, population, recipe.seed)
         calibration = add_outside(calibration, outside, draws=chosen.draws, seed=recipe.seed)
         tables += outside_tables(outside, calibration, draws=chosen.draws, seed=recipe.seed)
@@ -154,6 +181,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
         folds=FOLDS,
     )
     sides = beside_pairs(subject, table)
+    tell_doubts(sides[0].measured)
     rows, scores, drawn = sides[0].rows, sides[0].measured.scores, sides[0].sampled
     kept = np.flatnonzero(rows.kept)
     items, unit = [table.items[at] for at in kept.tolist()], table.unit_of_item[kept]
@@ -162,7 +190,7 @@ def calibrate_pairs(folder: Path, pairs: Path, models: Path, words: Words) -> Pa
     population = f"{study.population}, each part judged at thresholds fitted on the others"
     calibration, protocol = _cross_fit(study, calibration, scores, population)
     losses = judge_ratios(calibration, drawn, seed=study.seed, folds=study.folds)
-    tables = pair_tables(sides, table, losses)
+    tables = [*pair_tables(sides, table, losses), *_beside_old(subject, calibration, scores, study)]
     return release(models, subject, calibration, protocol=protocol, tables=tables, measured=drawn, losses=losses)
 
 
@@ -183,3 +211,13 @@ def _cross_fit(study: Study, calibration: Calibration, scores: Scores, populatio
         print(f"nothing is verified: {error}")
         return calibration, f"not verified: {error}"
     return calibration, f"verified by cross-fitting: {population}"
+
+
+def _beside_old(subject: LocalSubject, calibration: Calibration, scores: Scores, study: Study) -> list[Table]:
+    """What the bundle claimed until now beside what it claims from now on, printed; none where it claimed nothing."""
+    if not subject.points:
+        return []
+    new = describe_points(calibration)
+    heading, rows = renewed_table(subject.points, new, scores, draws=study.draws, seed=study.seed)
+    print("\n".join([f"\n{heading}\n", *markdown_table(rows), ""]))
+    return [(heading, rows)]

@@ -22,12 +22,14 @@ def missing(package: str) -> str:
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) -> int:
-    """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped."""
+    """Run the command that `arguments` name; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped, or
+    what the command itself gives.
+    """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a log, too, each line stands where it was said
     chosen = parser.parse_args(arguments)
     try:
-        chosen.run(chosen)
+        status: int | None = chosen.run(chosen)
     except CommandError as failure:
         print(f"{chosen.command}: {failure}", file=sys.stderr)
         return 1
@@ -47,7 +49,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
     except KeyboardInterrupt as stop:
         print(f"{chosen.command}: {str(stop) or 'stopped; what was written so far is kept'}", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def add_data(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -56,3 +58,10 @@ def add_data(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
     data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
     data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
     return data
+
+
+def said(text: str) -> str:
+    """Words that say something, as an argument's type."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("says nothing")
+    return text

@@ -197,10 +197,10 @@ def _several(group: Places) -> Places:
     return group
 
 
-def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None]) -> Places:
+def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None], *, most: int = MAX_ITEMS) -> Places:
     """Places of the items that are compared: all, or at most so many of each identity and unit, or of some units."""
     count = len(items)
-    if count <= MAX_ITEMS:
+    if count <= most:
         return np.arange(count)
     shuffled = np.random.default_rng(seed).permutation(count)
     # 0 for an item drawn first of its identity and unit, 1 for the second, ...
@@ -209,14 +209,14 @@ def affordable(items: LabelledItems, seed: int, tell: Callable[[str], None]) -> 
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
     turn = np.empty(count, np.int64)
     turn[order] = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
-    most = max(2, int(np.searchsorted(np.cumsum(np.bincount(turn)), MAX_ITEMS, side="right")))
-    kept = shuffled[turn < most]
-    if len(kept) > MAX_ITEMS:
+    each = max(2, int(np.searchsorted(np.cumsum(np.bincount(turn)), most, side="right")))
+    kept = shuffled[turn < each]
+    if len(kept) > most:
         names, unit = np.unique(items.unit[kept], return_inverse=True)
         rank = np.random.default_rng(seed).permutation(len(names))
         sizes = np.bincount(rank[unit])
-        kept = kept[rank[unit] < max(2, int(np.searchsorted(np.cumsum(sizes), MAX_ITEMS, side="right")))]
-    tell(f"{len(kept)} of {count} items are compared: at most {most} of each identity and unit, drawn by the seed")
+        kept = kept[rank[unit] < max(2, int(np.searchsorted(np.cumsum(sizes), most, side="right")))]
+    tell(f"{len(kept)} of {count} items are compared: at most {each} of each identity and unit, drawn by the seed")
     return np.sort(kept)
 
 

@@ -7,6 +7,7 @@ which learns nothing, is measured on the same items beside it. docs/evaluating.m
 from __future__ import annotations
 
 import csv
+import datetime
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -31,9 +32,12 @@ from model_export.beside import (
 )
 from model_export.calibration_loss import Loss, judge_ratios
 from model_export.card import Table, markdown_table, point_rows
+from model_export.claim_tables import claims_table, held_table
+from model_export.claims import Outcome, hold_claims, sum_up
 from model_export.comparing import score_all_pairs
 from model_export.datasets import LabelledItems, Splits
 from model_export.figures import Sampled, draw_samples
+from model_export.label_doubts import tell_doubts
 from model_export.measure import Embeddings, keep_labelled, largest_difference, sample_for_band
 from model_export.pairs import PairTable, read_pairs
 from model_export.populations import read_splits
@@ -42,11 +46,10 @@ from model_export.report import Report, write_report
 from model_export.robustness.comparisons import Comparisons, PairComparisons, RecipeComparisons
 from model_export.robustness.measuring import Worn, measure_robustness
 from model_export.showing import Lookup, show_hardest
-from model_export.subjects import LocalSubject, Subject
+from model_export.subjects import LocalSubject, Subject, choose_point
 from model_export.tables import (
     accuracy_table,
     batch_table,
-    claims_table,
     robustness_rows,
     side_by_side,
 )
@@ -54,13 +57,16 @@ from model_export.tables import (
 BATCH_ITEMS = 100
 
 
-def evaluate_recipe(subject: Subject, recipe_path: Path, out: Path | None, floor: str | None = None) -> None:
+def evaluate_recipe(
+    subject: Subject, recipe_path: Path, out: Path | None, floor: str | None = None, splits: Splits | None = None
+) -> None:
     """Measure on the recipe's test identities, or on its one held-out pool; print tables, write a report to `out`.
 
-    floor: by name, NONE for none, None for the recipe's. Raises CommandError for a recipe or data that cannot be used.
+    floor: by name, NONE for none, None for the recipe's. splits: the recipe's data, where the caller has read it.
+    Raises CommandError for a recipe or data that cannot be used.
     """
     recipe = read_recipe(recipe_path)
-    splits = read_splits(recipe)
+    splits = splits or read_splits(recipe)
     items, chosen = measured_items(splits), recipe.calibration
     draws, seed = chosen.draws, recipe.seed
     embedded = keep_labelled(items, subject.embed(items.items))
@@ -84,27 +90,40 @@ def evaluate_recipe(subject: Subject, recipe_path: Path, out: Path | None, floor
     _show(subject, tables, sampled, out, about=about, losses=losses, curves=curves, lookup=_by_place(items.items))
 
 
-def evaluate_pairs(subject: Subject, path: Path, out: Path | None, floor: str | None = None) -> None:
-    """Measure on labelled pairs; print tables, write a report to `out`.
+def evaluate_pairs(
+    subject: Subject, path: Path, out: Path | None, floor: str | None = None, point: str | None = None
+) -> Outcome | None:
+    """Measure on labelled pairs; print tables, write a report to `out`. Returns whether the claims hold (claims.py).
 
-    floor: as above, by the subject's modality where None. Raises CommandError for a table that cannot be used.
+    floor: as above, by the subject's modality where None. point: TYPE:NAME, which decides where no claim is refuted;
+    the default one where None. Returns None where nothing is claimed. Raises CommandError for a table that cannot be
+    used, or a point that there is not.
     """
+    deciding = choose_point(subject.key, subject.points, point) if subject.points or point else None
     table = read_pairs(path, subject.form)
     sides = beside_pairs(subject, table, floor)
-    own, point = sides[0], default_point(subject.points)
+    tell_doubts(sides[0].measured)
+    own, default = sides[0], default_point(subject.points)
     sampled, measured = own.sampled, own.measured
     losses = judge_ratios(subject.calibration, sampled, seed=PAIR_SEED, folds=None)
     curves = _wear(sides, PairComparisons.draw(table, PAIR_SEED))
     tables = [
         *pair_tables(sides, table, losses),
-        *_robustness_tables(curves, sampled, point),
+        *_robustness_tables(curves, sampled, default),
         *_batch_tables(subject, own.rows, table.items, PAIR_SEED),
     ]
-    if point is not None:
-        tables.append(claims_table(subject.points, measured.scores, draws=PAIR_DRAWS, seed=PAIR_SEED))
-        tables.append(accuracy_table(point, measured.score, measured.label))
+    if default is not None:
+        tables.append(accuracy_table(default, measured.score, measured.label))
+    held = hold_claims(subject.points, measured.scores, draws=PAIR_DRAWS, seed=PAIR_SEED)
+    if held:
+        tables.append(held_table(held))
     about = f"Measured on {path.name}: {len(table.label)} labelled pairs of {len(table.items)} items."
     _show(subject, tables, sampled, out, about=about, losses=losses, curves=curves, lookup=_by_row(table))
+    if deciding is None:
+        return None
+    outcome, said = sum_up(held, deciding)
+    print(f"\n{said}")
+    return outcome
 
 
 def hardest_shown(subject: Subject, items: LabelledItems, sampled: Sampled, point: Mapping[str, Any] | None) -> str:
@@ -170,6 +189,8 @@ def _show(
 ) -> None:
     if subject.calibration is not None:
         tables.append(("Operating points", point_rows(subject.calibration)))
+    if subject.valid_until is not None and subject.valid_until < datetime.datetime.now(datetime.UTC).date():
+        print(f"its evidence was valid until {subject.valid_until}: every verdict has the reason calibration_stale")
     if not subject.points:
         print("it has no operating point: no error rate was measured, or of too few units")
     for heading, table in tables:

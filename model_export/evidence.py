@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.evidence import (
-    Applicability,
     Calibration,
     Counts,
     GenuineScores,
@@ -20,17 +19,15 @@ from app.core.evidence import (
     PairScores,
     Units,
     estimate,
-    fit_applicability,
 )
 from app.core.modalities.base import Item
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
 from model_export.errors import CommandError
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, sample_for_band
+from model_export.own_kind import fit_own_kind
 
 GUARD_BAND_ITEMS = 300
-OUTSIDE_LEVELS = (0.005, 0.01, 0.02, 0.05)
-"""Share of own items that each of the two applicability models may refuse: the least that the sample can tell."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,6 @@ def measure_evidence(study: Study, encoder: Encoder, sample: Sample, number: str
         strictest = [p.name for p in estimated.operating_points if p.impostor == one.type and p.name != "eer"][-1:]
         print(f"{one.type}: P = {one.unit_pairs}, strictest operating point: {', '.join(strictest) or 'none'}")
     today = datetime.datetime.now(datetime.UTC).date()
-    assert sample.rows.summaries is not None  # a local subject sums its items up
     return Calibration(
         id=f"{bundle.name}-{number}-{today:%Y%m%d}",
         population=study.population,
@@ -113,27 +109,6 @@ def measure_evidence(study: Study, encoder: Encoder, sample: Sample, number: str
             impostor_pairs={name: len(pairs.score) for name, pairs in sample.impostors.items()},
         ),
         failure_to_acquire=sample.rows.failure_to_acquire,
-        applicability=_applicability("embeddings", sample.rows.vectors, sample.unit, study.seed),
-        input_applicability=_applicability("inputs", sample.rows.summaries, sample.unit, study.seed),
+        **fit_own_kind(sample.rows, sample.unit, study.seed),
         **estimated.members(),
     )
-
-
-def _applicability(
-    what: str, rows: npt.NDArray[np.float32], unit: npt.NDArray[np.int64], seed: int
-) -> Applicability | None:
-    """The model of these rows (items, n) at the strictest level that they support.
-
-    None where there are too few to fit one; that, and a laxer level, is said aloud.
-    """
-    for level in OUTSIDE_LEVELS:
-        try:
-            model = fit_applicability(rows, unit, seed=seed, level=level)
-        except ValueError as error:
-            reason = error
-        else:
-            if level > OUTSIDE_LEVELS[0]:
-                print(f"applicability of {what}: {level:.0%} of the own items may be refused, for want of more items")
-            return model
-    print(f"no applicability model of {what}, so that foreign ones are not noticed: {reason}")
-    return None

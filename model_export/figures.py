@@ -89,7 +89,7 @@ def figures_of(sampled: Sampled) -> dict[tuple[str, str], TypeFigures]:
             genuine_units=genuine.rows,
             unit_pairs=impostor.rows,
             auc=_bounded(auc, genuine, impostor),
-            eer=_bounded(_eer, genuine, impostor),
+            eer=_bounded(eer, genuine, impostor),
             fnmr_at={
                 fmr: _bounded(fnmr_at(fmr), genuine, impostor) if fmr >= 3 / impostor.rows else None for fmr in FMRS
             },
@@ -102,7 +102,7 @@ def figures_of(sampled: Sampled) -> dict[tuple[str, str], TypeFigures]:
 def headline_of(sampled: Sampled, impostor: str) -> tuple[Rate, Rate]:
     """AUC and EER of all genuine pairs against one impostor type, where nothing else is asked."""
     genuine, others = sampled.kinds[ALL][1], sampled.impostors[impostor][1]
-    return _bounded(auc, genuine, others), _bounded(_eer, genuine, others)
+    return _bounded(auc, genuine, others), _bounded(eer, genuine, others)
 
 
 def bound_mean(by_unit: Float64, units: Units, *, draws: int, seed: int) -> Rate:
@@ -173,7 +173,7 @@ def auc(genuine: Bins, impostor: Bins) -> Bins:
     return np.asarray(np.clip((genuine * (lower + impostor / 2)).sum(axis=1), 0.0, 1.0))
 
 
-def _eer(genuine: Bins, impostor: Bins) -> Bins:
+def eer(genuine: Bins, impostor: Bins) -> Bins:
     """The rate where FMR and FNMR cross, linear between the two knots around the crossing."""
     fnmr, fmr = _rates(genuine, impostor)
     gap = fmr - fnmr  # falls from 1 to -1 along the knots

@@ -80,11 +80,14 @@ class PairTable:
 
 @dataclass(frozen=True)
 class MeasuredPairs:
-    """Scores of the pairs whose items could both be embedded; score float32 and label bool (pairs,), each pair once."""
+    """Scores of the pairs whose items could both be embedded; score float32, label bool and number of its row int64
+    (pairs,), each pair once.
+    """
 
     scores: Scores
     score: npt.NDArray[np.float32]
     label: Booleans
+    row: Integers
 
 
 def read_pairs(path: Path, form: str) -> PairTable:
@@ -169,7 +172,9 @@ def score_pairs(
     unit_a, unit_b = unit.reshape(2, -1)
     types = [name for name in table.types if (kind == name).any()]
     if not label.any() or not types:
-        raise CommandError("the items that could be embedded leave no pair of one label")
+        lost = 0 if label.any() else 1
+        first = int(table.row[table.label == bool(lost)][0])
+        raise CommandError(f"of every pair labelled {lost} an item is refused or empty, that of row {first} first")
     masks = {"genuine": label, **{name: ~label & (kind == name) for name in types}}
     return MeasuredPairs(
         Scores(
@@ -184,6 +189,7 @@ def score_pairs(
         ),
         score,
         label,
+        table.row[kept],
     )
 
 

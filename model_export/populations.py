@@ -26,9 +26,10 @@ from model_export.datasets import (
     ucr,
     xray,
 )
+from model_export.datasets.listing import Listing
 from model_export.duplicates import settle_copies
 from model_export.errors import CommandError
-from model_export.recipe.own_data import FolderData, ItemsData, OwnData, PairsData
+from model_export.recipe.own_data import FolderData, ItemsData, OwnChoice, OwnData, PairsData
 from model_export.split_plan import plan_lines
 from model_export.splitting import check_parts, cut
 
@@ -66,26 +67,33 @@ def read_splits(chosen: recipe.Recipe, run: Path | None = None) -> Splits:
     return splits
 
 
-def _read_own(chosen: recipe.Recipe, data: OwnData, run: Path | None) -> Splits:
+def _read_own(chosen: recipe.Recipe, data: OwnChoice, run: Path | None) -> Splits:
     """One's own data, read, cut and only then looked through for copies; the plan is printed."""
-    kind = chosen.modality.name
-    match data:
-        case FolderData():
-            listing, split_by = folders.read_folder(chosen.beside, data, kind), data.split_by
-        case ItemsData():
-            listing, split_by = item_tables.read_items(chosen.beside, data, kind), data.split_by
-        case PairsData():
-            listing, split_by = pair_tables.read_labelled(chosen.beside, data, kind), data.split_by
-        case _:
-            raise TypeError(f"no reader of {type(data).__name__}")
-    splits = cut(listing, data, split_by)
-    check_parts(splits, listing.origin)
-    splits = settle_copies(splits, chosen.modality, data, run)
-    if splits.dropped:
-        check_parts(splits, f"{listing.origin}, without copies")
+    splits = cut_own(read_listing(chosen.beside, data, chosen.modality.name), data, chosen.modality, run)
     for line in plan_lines(splits, hard=chosen.calibration.hard is not None):
         print(line)
     return splits
+
+
+def cut_own(listing: Listing, data: OwnChoice, modality: recipe.ModalityChoice, run: Path | None = None) -> Splits:
+    """One's own data cut, and only then looked through for copies. Raises CommandError where a part is left without."""
+    splits = cut(listing, data)
+    check_parts(splits, listing.origin)
+    splits = settle_copies(splits, modality, data, run)
+    if splits.dropped:
+        check_parts(splits, f"{listing.origin}, without copies")
+    return splits
+
+
+def read_listing(beside: Path, data: OwnChoice, modality: str) -> Listing:
+    """One's own data before it is cut; its paths are relative to `beside`. Raises CommandError as the readers do."""
+    match data:
+        case FolderData():
+            return folders.read_folder(beside, data, modality)
+        case ItemsData():
+            return item_tables.read_items(beside, data, modality)
+        case PairsData():
+            return pair_tables.read_labelled(beside, data, modality)
 
 
 OTHERS = {"signatures_dutch": signatures_dutch, "att_faces": att_faces}

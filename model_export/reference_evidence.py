@@ -24,7 +24,7 @@ from model_export.card import POINT_HEADER, Table, point_row
 from model_export.comparing import Scores
 from model_export.errors import CommandError
 from model_export.measure import Embedded
-from model_export.recipe import Recipe
+from model_export.recipe.measuring import Measuring
 from model_export.references import AGGREGATION_WORDS, score_references
 
 
@@ -37,7 +37,7 @@ class Part:
 
 
 def measure_references(
-    calibration: Calibration, metric: Metric, recipe: Recipe, *, pool: Part, test: Part | None, population: str
+    calibration: Calibration, metric: Metric, recipe: Measuring, *, pool: Part, test: Part | None, population: str
 ) -> tuple[Calibration, list[Table]]:
     """The calibration with curves for each number of references of the recipe, and their points as tables.
 
@@ -86,7 +86,7 @@ def points_table(k: int, points: Mapping[Aggregation, Sequence[OperatingPoint]])
 
 
 def _verify(
-    points: Sequence[OperatingPoint], scores: Scores, recipe: Recipe, *, population: str, knots: Float32 | None
+    points: Sequence[OperatingPoint], scores: Scores, recipe: Measuring, *, population: str, knots: Float32 | None
 ) -> Sequence[OperatingPoint]:
     """The points verified on other units; where these are the pool that chose them, inside it, at the curves' `knots`.
 

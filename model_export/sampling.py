@@ -48,7 +48,7 @@ def check_batches(items: LabelledItems, choice: recipe.Sampler) -> None:
     identities, groups = len(np.unique(items.identity)), len(np.unique(items.group))
     if choice.classes > identities:
         raise CommandError(f"sampler.classes: {choice.classes} in a batch, and only {identities} train")
-    if choice.grouped_share and choice.groups > groups:
+    if choice.grouped_share and items.pairs is None and choice.groups > groups:
         raise CommandError(f"sampler.groups: {choice.groups} in a batch, and the training items have {groups}")
 
 

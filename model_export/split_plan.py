@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from model_export.datasets import LabelledItems, Splits
 
@@ -15,6 +16,8 @@ def plan_lines(splits: Splits, *, hard: bool) -> Iterator[str]:
     """A line a part. `hard`: other identities of one group are measured as impostors of their own."""
     yield f"{'part':12} {'units':>7} {'identities':>11} {'items':>8}  lowest FMR it could show"
     for name, items in splits.parts().items():
+        if splits.frozen and name in ("training", "validation"):
+            continue
         units, identities = (len(np.unique(values)) for values in (items.unit, items.identity))
         could = "" if name in ("training", "validation") else "; ".join(_could_show(items, hard))
         yield f"{name:12} {units:>7} {identities:>11} {len(items):>8}  {could}".rstrip()
@@ -27,13 +30,24 @@ def _could_show(items: LabelledItems, hard: bool) -> Iterator[str]:
     units = len(np.unique(items.unit))
     pairs = {"random": units * (units - 1) // 2}
     if hard:
-        own = np.unique(np.stack([items.group, items.unit], axis=1), axis=0)[:, 0]
-        pairs["hard"] = sum(count * (count - 1) // 2 for count in np.unique(own, return_counts=True)[1].tolist())
+        pairs["hard"] = _sharing_a_group(items)
     if items.pairs is not None:
         for kind in items.pairs.words:
             chosen = ~items.pairs.label & (items.pairs.kind == kind)
             ends = np.sort([items.unit[items.pairs.a[chosen]], items.unit[items.pairs.b[chosen]]], axis=0)
             pairs[kind] = len(np.unique(ends, axis=1).T)
     for kind, count in pairs.items():
-        lowest = next((f"{rate:.0e}" for rate in LOWEST if count and 3 / count <= rate), "none")
-        yield f"{kind} {lowest} ({count} pairs of units)"
+        yield f"{kind} {lowest_fmr(count)} ({count} pairs of units)"
+
+
+def lowest_fmr(pairs: int) -> str:
+    """The lowest named FMR that so many pairs of units could show, as text."""
+    return next((f"{rate:.0e}" for rate in LOWEST if pairs and 3 / pairs <= rate), "none")
+
+
+def _sharing_a_group(items: LabelledItems) -> int:
+    """How many pairs of units have items in one group; in several they count once."""
+    unit, group = (np.unique(values, return_inverse=True)[1] for values in (items.unit, items.group))
+    own = coo_array((np.ones(len(unit), np.int64), (unit, group))).tocsr()
+    together = (own @ own.T).tocoo()
+    return int((together.row < together.col).sum())

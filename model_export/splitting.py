@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from model_export.datasets import LabelledItems, Splits
 from model_export.datasets.listing import Listing, Names
 from model_export.errors import CommandError
-from model_export.recipe.own_data import OwnData
+from model_export.recipe.own_data import OwnChoice, OwnData
 
 PARTS = ("training", "validation", "calibration", "test")
 OFFICIAL = {"train": "training", "val": "validation", "valid": "validation", "dev": "validation"}
@@ -30,14 +30,22 @@ OFFICIAL = {"train": "training", "val": "validation", "valid": "validation", "de
 FEW_UNITS = 25
 """Units below which calibration and test are one pool: 25 have the 300 pairs that an FMR of 1e-2 takes."""
 FEWEST_WATCH = 3
+TEST_OF_FROZEN = 0.5
+"""Share of the units that verify where none trains."""
 SHOWN = 3
 
 
-def cut(listing: Listing, data: OwnData, split_by: str) -> Splits:
-    """The parts, by the data's own names of them, else by the shares. Raises CommandError where they cannot be had."""
+def cut(listing: Listing, data: OwnChoice) -> Splits:
+    """The parts, by the data's own names of them, else by the shares; all of it measured where the data is frozen.
+
+    Raises CommandError where they cannot be had.
+    """
+    split_by = data.split_by
     blocks, names = _blocks(listing, split_by)
     pooled: bool | None
-    if listing.split is not None:
+    if data.frozen:
+        part, pooled = _all_measured(listing, data, names)[blocks], data.one_pool
+    elif listing.split is not None:
         part, pooled = _official(listing, data, names[blocks], split_by)
     else:
         part, pooled = _by_shares(listing, data, names)[blocks], data.one_pool
@@ -45,7 +53,7 @@ def cut(listing: Listing, data: OwnData, split_by: str) -> Splits:
     if pooled is None:
         held_out = (everything.unit[part == PARTS.index(name)] for name in ("calibration", "test"))
         pooled = min(len(np.unique(unit)) for unit in held_out) < FEW_UNITS
-    if pooled or data.shares.test == 0:
+    if pooled or (data.shares.test == 0 and not data.frozen):
         part[part == PARTS.index("test")] = PARTS.index("calibration")
         pooled = True
     parts = {name: everything.select(part == place) for place, name in enumerate(PARTS)}
@@ -62,12 +70,15 @@ def cut(listing: Listing, data: OwnData, split_by: str) -> Splits:
         calibration=parts["calibration"],
         test=None if pooled else parts["test"],
         test_population=f"{count} {what} that did not train" + (", cross-fitted" if pooled else ""),
+        frozen=data.frozen,
     )
 
 
 def check_parts(splits: Splits, origin: str) -> None:
     """Raise CommandError, naming the part, where one cannot do its work: nothing matches, or nothing tells apart."""
     for name, items in splits.parts().items():
+        if splits.frozen and name in ("training", "validation"):
+            continue
         _, counts = np.unique(items.identity, return_counts=True)
         has = f"{origin}: {name} has {len(items)} items of {len(counts)} identities"
         if len(counts) < 2:
@@ -132,6 +143,14 @@ def _by_shares(listing: Listing, data: OwnData, names: npt.NDArray[np.str_]) -> 
     part[place < shares.test] = PARTS.index("test")
     _watch(part, place, shares.validation)
     return part
+
+
+def _all_measured(listing: Listing, data: OwnData, names: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    """The part of each block, int64 (blocks,), where nothing trains: half of them test, the others calibrate."""
+    if listing.split is not None:
+        print("the parts that the data names are not used: nothing trains, so all of it is measured")
+    place = np.array([_place(data.seed, name) for name in names.tolist()])
+    return np.where(place < TEST_OF_FROZEN, PARTS.index("test"), PARTS.index("calibration"))
 
 
 def _watch(part: npt.NDArray[np.int64], place: npt.NDArray[np.float64], share: float) -> None:

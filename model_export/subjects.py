@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +43,7 @@ class Preparation(Protocol):
 
 
 class Subject(Protocol):
-    """Something that embeds items and says at which thresholds it decides."""
+    """Something that embeds items and says at which thresholds it decides, and until when that evidence is valid."""
 
     key: str
     preparation: Preparation
@@ -49,6 +51,7 @@ class Subject(Protocol):
     metric: Metric
     points: Sequence[Mapping[str, Any]]
     calibration: Calibration | None
+    valid_until: datetime.date | None
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """Embed items; those that are refused are counted. Raises CommandError where all are."""
@@ -65,6 +68,15 @@ def points_of(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
     return describe_points(bundle.calibration) if bundle.manifest.status == "released" else ()
 
 
+def choose_point(key: str, points: Sequence[Mapping[str, Any]], named: str | None) -> Mapping[str, Any]:
+    """The point TYPE:NAME, the default one where None; `key` says whose. Raises CommandError where there is none."""
+    for point in points:
+        if f"{point['impostor']}:{point['name']}" == named or (named is None and point["default"]):
+            return point
+    own = ", ".join(f"{point['impostor']}:{point['name']}" for point in points) or "none"
+    raise CommandError(f"{key}: has no operating point {named or 'by default'}; it has {own}")
+
+
 class LocalSubject:
     """A bundle in a folder, embedded in this process on one CPU thread. Raises BundleRefused."""
 
@@ -76,6 +88,9 @@ class LocalSubject:
         self.metric: Metric = bundle.manifest.embedding.metric
         self.calibration: Calibration | None = bundle.calibration
         self.points: Sequence[Mapping[str, Any]] = points_of(bundle)
+        self.valid_until: datetime.date | None = None
+        if bundle.calibration is not None:
+            self.valid_until = _valid_until(bundle.calibration.date, bundle.calibration.valid_for_days)
 
     def embed(self, items: Sequence[Item]) -> Embeddings:
         """See embed_all."""
@@ -91,8 +106,8 @@ class RemoteSubject:
 
     calibration: Calibration | None = None
 
-    def __init__(self, url: str, model: str, client: httpx.Client | None = None) -> None:
-        self._client = client or httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+    def __init__(self, url: str, model: str, client: httpx.Client) -> None:
+        self._client = client
         told = self._json(self._send("GET", f"/v1/models/{model}"))
         if "name" not in told:
             raise CommandError(f"{url}: {told.get('detail', 'is no such service')}")
@@ -102,6 +117,9 @@ class RemoteSubject:
         self.preparation: Preparation = ModalityChoice(**told["modality"])
         self.metric: Metric = told["embedding"]["metric"]
         self.points: Sequence[Mapping[str, Any]] = told["operating_points"]
+        self.valid_until: datetime.date | None = None
+        if (evidence := told["calibration"]) is not None:
+            self.valid_until = _valid_until(datetime.date.fromisoformat(evidence["date"]), evidence["valid_for_days"])
         self._fingerprint = told["fingerprint"]
         self._dimension = told["embedding"]["dimension"]
         self._batch = min(BATCH, told["limits"]["max_items"])
@@ -176,6 +194,18 @@ class RemoteSubject:
         if problem.get("code") == "too_large":
             return 0 if count == 1 else None
         raise CommandError(f"the service refuses: {problem.get('detail', 'without saying why')}")
+
+
+@contextmanager
+def open_service(url: str, model: str) -> Iterator[RemoteSubject]:
+    """A model of the service at `url`, over connections that end with the block."""
+    with httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S) as client:
+        yield RemoteSubject(url, model, client)
+
+
+def _valid_until(date: datetime.date, days: int) -> datetime.date:
+    """The last day on which a calibration is not stale; the last there is, for one that outlives the calendar."""
+    return datetime.date.fromordinal(min(date.toordinal() + days, datetime.date.max.toordinal()))
 
 
 def _to_http(item: Item) -> dict[str, Any]:

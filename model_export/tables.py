@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.core.evidence import Rate, disagree, fmr_at, fnmr_at, measure
-from app.core.evidence.binning import choose_knots
+from app.core.evidence import Rate
 from model_export.calibration_loss import KEPT, LIMIT, Cost, Loss
 from model_export.card import Table, show
 from model_export.cohorts import Cohort
@@ -167,42 +166,6 @@ def official_hits(subject: Subject, runs: Sequence[Run]) -> npt.NDArray[np.bool_
     return np.stack(hits)
 
 
-def claims_table(points: Sequence[Mapping[str, Any]], scores: Scores, *, draws: int, seed: int) -> Table:
-    """What a bundle claims at its operating points beside what was measured there, and whether the two agree.
-
-    points: as describe_points and /models give them. A point is compared with its own impostor type where that was
-    measured, else it stands beside each type that was, and only its FNMR can agree. Two rates agree unless their 95 %
-    bounds are apart.
-    """
-    thresholds = np.array([point["threshold"] for point in points], np.float32)
-    knots = np.unique(np.concatenate([choose_knots(scores.genuine, scores.impostors, 400), thresholds]))
-    measured = measure(scores.units, scores.genuine, scores.impostors, knots, draws=draws, seed=seed)
-    assert measured.fnmr is not None  # genuine scores are given
-    header = ("point", "claimed against", "measured against", "threshold", "claimed FMR", "measured FMR", "FMR agrees")
-    rows: list[Row] = [(*header, "claimed FNMR", "measured FNMR", "FNMR agrees")]
-    # as a float32 again: /models prints the shortest decimal, which may lie just below the knot
-    for point, threshold in zip(points, thresholds.tolist(), strict=True):
-        own = [point["impostor"]] if point["impostor"] in scores.impostors else list(scores.impostors)
-        for name in own:
-            claimed, fmr = Rate(**point["fmr"]), fmr_at(measured.fmr[name], threshold)
-            missed, fnmr = point["fnmr"] and Rate(**point["fnmr"]), fnmr_at(measured.fnmr, threshold)
-            rows.append(
-                (
-                    point["name"] + (" (default)" if point["default"] else ""),
-                    point["impostor"],
-                    name,
-                    f"{threshold:.4f}",
-                    show(claimed),
-                    show(fmr),
-                    _agrees(claimed, fmr) if name == point["impostor"] else "another type",
-                    show(missed),
-                    show(fnmr),
-                    _agrees(missed, fnmr) if missed else "not claimed",
-                )
-            )
-    return "What the bundle claims beside what was measured here", rows
-
-
 def accuracy_table(point: Mapping[str, Any], score: npt.NDArray[np.float32], label: npt.NDArray[np.bool_]) -> Table:
     """Accuracy and F1 of matching at the default operating point, each pair once; score and label (pairs,)."""
     match = score >= np.float32(point["threshold"])
@@ -224,10 +187,6 @@ def accuracy_table(point: Mapping[str, Any], score: npt.NDArray[np.float32], lab
 def _bits(cost: Cost) -> str:
     high = "unbounded" if np.isinf(cost.high) else f"{cost.high:.3g}"
     return f"{cost.value:.3g} [{cost.low:.3g}, {high}]"
-
-
-def _agrees(claimed: Rate, measured: Rate) -> str:
-    return "no" if disagree(claimed, measured) else "yes"
 
 
 def _by_run(hits: npt.NDArray[np.bool_], draws: int, seed: int) -> Rate:

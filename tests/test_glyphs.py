@@ -157,33 +157,38 @@ def test_pictures_unlike_those_measured_get_no_verdict(service: LiveService) -> 
         assert [(r["code"], r["side"]) for r in body["reasons"]] == [("outside_calibration", "b")], what  # type: ignore[attr-defined]
 
 
-def test_official_one_shot_runs_reach_96_percent_over_http(service: LiveService, omniglot: Path) -> None:
+def test_official_one_shot_runs_reach_the_figure_of_the_results_page_also_through_match(
+    service: LiveService, omniglot: Path
+) -> None:
+    """Each trial once by its embeddings and once as a request to /match: the drawing as it is, the twenty on file as
+    embeddings. A tie is no hit either way.
+    """
     runs = read_runs(omniglot)
     assert len(runs) == 20
-    hits = [one_shot_hits(embed(service, run.tests), embed(service, run.training), run.answer) for run in runs]
-    assert np.concatenate(hits).size == 400
-    assert np.concatenate(hits).mean() >= 0.96
-
-
-def test_official_one_shot_runs_reach_96_percent_through_match(service: LiveService, omniglot: Path) -> None:
-    """Each trial a request: the drawing as it is, the twenty on file as embeddings; a tie is no hit."""
-    hits = trials = 0
+    hits = matched = 0
     fingerprint = read_bundle(newest()).fingerprint
     with httpx.Client(base_url=service.url, timeout=60) as client:
-        for run in read_runs(omniglot):
+        for run in runs:
+            training = embed(service, run.training)
+            hits += int(one_shot_hits(embed(service, run.tests), training, run.answer).sum())
             file = [
                 {"id": str(place), "items": [{"embedding": row.tolist(), "fingerprint": fingerprint}]}
-                for place, row in enumerate(embed(service, run.training).astype(np.float64))
+                for place, row in enumerate(training.astype(np.float64))
             ]
             for item, right in zip(run.tests, run.answer.tolist(), strict=True):
                 probe = {"base64": base64.b64encode(item["bytes"]).decode()}
                 answer = client.post("/match", json={"probe": probe, "references": file, "threshold": -1})
                 assert answer.status_code == 200, answer.text
                 assert len(answer.json()["references"]) == 20
-                hits += answer.json()["best"] == str(right)
-                trials += 1
-    assert trials == 400
-    assert hits / trials >= 0.96
+                best, first = answer.json()["best"], answer.json()["references"][0]
+                # an odd drawing gets no verdict, which takes nothing from who is first
+                codes = {reason["code"] for reason in answer.json()["reasons"]}
+                matched += (first["id"] if codes == {"outside_calibration"} else best) == str(right)
+    results = Path("docs/results.md").read_text("utf-8")
+    said = re.search(r"^\| glyphs@\S+ \| 20 \| 152000 \|.*\| 400 \| (\d+) \(", results, re.MULTILINE)
+    assert said is not None
+    assert matched == hits == int(said.group(1))
+    assert hits >= 0.96 * 400
 
 
 def test_claimed_rates_hold_on_test_identities_over_http(service: LiveService, omniglot: Path) -> None:

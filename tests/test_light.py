@@ -162,3 +162,9 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
     run = run_without({"torch"}, ["train", str(recipe), "--out", str(tmp_path / "run")])
     assert run.returncode == 1
     assert run.stderr == "train: needs the package 'torch': install twinserve[train]\n"
+
+
+def test_adapting_without_torch_says_what_to_install(tmp_path: Path) -> None:
+    run = run_without({"torch"}, ["adapt", str(ROOT / "models" / "glyphs"), "--data", str(tmp_path)])
+    assert run.returncode == 1
+    assert run.stderr == "adapt: needs the package 'torch': install twinserve[train]\n"

@@ -101,7 +101,8 @@ class Splits:
     Where units are few, `test` is None: one pool is held out, and verification is cross-fitted inside it.
     `runs` are one-shot trials on test identities, where the set has such a protocol. `units_train` says that measured
     units did train (a set's official parts, classes known): figures then, but no evidence. Validation may be made of
-    training identities where nothing is chosen by it. `dropped` says for the card, a line each, what was left out
+    training identities where nothing is chosen by it. `frozen` says that nothing trains: training and validation are
+    empty. `dropped` says for the card, a line each, what was left out
     because another part holds a copy of it.
     """
 
@@ -112,6 +113,7 @@ class Splits:
     test_population: str
     runs: tuple[Run, ...] = ()
     units_train: bool = False
+    frozen: bool = False
     dropped: Sequence[str] = ()
 
     def parts(self) -> dict[str, LabelledItems]:

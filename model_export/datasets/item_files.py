@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -40,6 +41,11 @@ class Items(Sequence[Item]):
     def __getitem__(self, index: slice) -> Sequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         return Items(self._loaders[index]) if isinstance(index, slice) else self._loaders[index]()
+
+    def file(self, place: int) -> Path | None:
+        """The file that an item is read from; None where it stands in a table."""
+        loader = self._loaders[place]
+        return loader.args[0] if isinstance(loader, partial) and loader.func is read_item else None
 
     def pick(self, places: Iterable[int]) -> Items:
         """The items at these places, in this order, none of them read."""

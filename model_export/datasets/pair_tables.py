@@ -36,14 +36,18 @@ def read_labelled(beside: Path, data: PairsData, modality: str) -> Listing:
         raise CommandError(f"data.impostors: {path} has no pairs of type {unknown[0]!r}; its types are {have}")
     items = table.items
     assert isinstance(items, Items)
-    digests = [digest_item(item).hex()[:16] for item in items]
+    first_row = np.full(len(items), np.iinfo(np.int64).max)
+    for side in (table.a, table.b):
+        np.minimum.at(first_row, side, table.row)
+    digests = []
+    for item, row in zip(items, first_row.tolist(), strict=True):
+        if "text" in item and not str(item["text"]).strip():
+            raise CommandError(f"{path}: row {row}: a text is empty")
+        digests.append(digest_item(item).hex()[:16])
     matching = _components(table, table.label)
     linked = _components(table, np.ones_like(table.label))
     identity = tuple(_first(matching, digests))
     check_learnable(identity, str(path))
-    first_row = np.full(len(items), np.iinfo(np.int64).max)
-    for side in (table.a, table.b):
-        np.minimum.at(first_row, side, table.row)
     words = describe_types(table.types) | dict(data.impostors)
     return Listing(
         origin=str(path),

@@ -30,13 +30,15 @@ def read_table(
     make: Callable[[int, Cells], T],
     *,
     closed_lines: bool = False,
+    all_of_them: bool = False,
 ) -> Iterator[T]:
     """make(number, cells) of every row, in order; `cells` may hold more columns than the named ones.
 
-    Columns that are not named are told and not used; with `closed_lines`, those of JSON lines are refused. Raises
-    CommandError, naming file and row, for the first row that is wrong, also where `make` raises one.
+    Columns that are not named are told and not used, unless `all_of_them` are asked for; with `closed_lines`, those of
+    JSON lines are refused. Raises CommandError, naming file and row, for the first row that is wrong, also where `make`
+    raises one.
     """
-    columns = _Columns(tuple(required), tuple(optional), closed_lines)
+    columns = _Columns(tuple(required), tuple(optional), closed_lines, all_of_them)
     number = 0
     try:
         for number, cells in enumerate(_rows(path, columns), start=1):
@@ -50,13 +52,21 @@ def read_table(
         raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def read_first(path: Path) -> Cells:
+    """Every column of the first row; what is in it is not checked. Raises CommandError as read_table does."""
+    for cells in read_table(path, (), (), lambda _, cells: cells, all_of_them=True):
+        return cells
+    raise CommandError(f"{path}: has no row")
+
+
 @dataclass(frozen=True)
 class _Columns:
-    """The columns that are asked for, and those that were told not to be used."""
+    """The columns that are asked for, or `all_of_them`, and those that were told not to be used."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     closed_lines: bool
+    all_of_them: bool = False
     told: set[str] = field(default_factory=set)
 
     def check(self, header: Sequence[str]) -> None:
@@ -79,6 +89,8 @@ class _Columns:
         self.tell(cells)
 
     def tell(self, names: Iterable[str]) -> None:
+        if self.all_of_them:
+            return
         if unused := [name for name in names if name not in (*self.required, *self.optional, *self.told)]:
             self.told.update(unused)
             print(f"columns not used: {', '.join(unused)}")
@@ -143,7 +155,7 @@ def _parquet(path: Path, columns: _Columns) -> Iterator[Callable[[], Cells]]:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             columns.check(names)
-            used = [name for name in names if name in (*columns.required, *columns.optional)]
+            used = [name for name in names if columns.all_of_them or name in (*columns.required, *columns.optional)]
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=used):
                 yield from (partial(dict, row) for row in batch.to_pylist())
     except pyarrow.ArrowException as error:

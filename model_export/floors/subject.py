@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ class Floor:
 
     calibration: Calibration | None = None
     points: Sequence[Mapping[str, Any]] = ()
+    valid_until: datetime.date | None = None
 
     def __init__(self, name: str, preparation: Preparation | None) -> None:
         self.key = f"floor {name}"

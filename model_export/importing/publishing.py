@@ -34,7 +34,7 @@ TOLERANCE = {
     "fp16": {CPU: 1e-2, CUDA: 1e-2},
     "int8": {CPU: 2e-2, CUDA: 2e-2},
 }
-"""What a start may differ by, as in export: other instruction sets sum in another order."""
+"""What a start may differ by, as in export: other instruction sets sum in another order. Of unit vectors, as above."""
 FEWEST_PROBES = 4
 
 
@@ -69,7 +69,8 @@ def publish(
     Raises CommandError, or what the kernel raises for a bundle that would not be served.
     """
     graph, external = serialise(strip_metadata(model))
-    tolerance = TOLERANCE[draft.graph.precision]
+    scale = max(1.0, float(np.abs(reference.vectors).max()))
+    tolerance = {provider: most * scale for provider, most in TOLERANCE[draft.graph.precision].items()}
     golden = Golden(reference.items, reference.vectors, reference.vectors, tolerance, reference.source)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     sealed = seal(draft, graph=graph, golden=golden, external_data=external, assets=assets)

@@ -28,24 +28,28 @@ MANY = 1 << 30
 """More axes than any array has: the end of a slice that goes to the end."""
 
 
-class _Nodes:
-    """Nodes and constants in the order made; each `add` returns the name of its output."""
+class Nodes:
+    """Nodes and constants in the order made; each `add` returns the name of its output. All begin with `prefix`."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        output = f"{PREFIX}{len(self.nodes)}"
+        """A node of one output."""
+        output = f"{self._prefix}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        name = f"{PREFIX}constant{len(self.constants)}"
+        """A value that the graph holds."""
+        name = f"{self._prefix}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def ints(self, *values: int) -> str:
+        """Axes, sizes or places, int64 (n,)."""
         return self.constant(values, np.int64)
 
 
@@ -65,7 +69,7 @@ def wrap(
     """
     names = {feed.name: f"{PREFIX}input/{feed.name}" for feed in feeds}
     output = _rename(model, names | _clashes(model, [*examples[0], OUTPUT], names)).get(output, output)
-    made = _Nodes()
+    made = Nodes()
     ready = {names[feed.name]: _prepare(made, feed, spec) for feed in feeds}
     if loop is None:
         made.nodes += [helper.make_node("Identity", [value], [name]) for name, value in ready.items()]
@@ -80,7 +84,7 @@ def wrap(
         given = _loop(made, body, ready, output, loop)
     given = _pool(made, given, spec.pooling, next((name for name in MASKS if name in examples[0]), None))
     if spec.normalise:
-        given = _to_unit_length(made, given)
+        given = to_unit_length(made, given)
     made.nodes.append(helper.make_node("Identity", [given], [OUTPUT]))
     graph = helper.make_graph(made.nodes, "imported", _inputs(examples), [_output()], made.constants)
     if loop is None:
@@ -90,7 +94,7 @@ def wrap(
     )
 
 
-def _prepare(made: _Nodes, feed: Feed, spec: Graph) -> str:
+def _prepare(made: Nodes, feed: Feed, spec: Graph) -> str:
     """What foreign.prepare does, in the graph."""
     value = feed.array
     kind = _kind(feed.dtype)
@@ -101,7 +105,7 @@ def _prepare(made: _Nodes, feed: Feed, spec: Graph) -> str:
     return made.add("Cast", value, to=kind)
 
 
-def _scale(made: _Nodes, value: str, spec: Pixels, feed: Feed) -> str:
+def _scale(made: Nodes, value: str, spec: Pixels, feed: Feed) -> str:
     if spec.channels == "bgr":
         value = made.add("Gather", value, made.ints(2, 1, 0), axis=3)
     if feed.dtype.kind == "f":
@@ -111,7 +115,7 @@ def _scale(made: _Nodes, value: str, spec: Pixels, feed: Feed) -> str:
     return made.add("Transpose", value, perm=[0, 3, 1, 2]) if spec.layout == "nchw" else value
 
 
-def _loop(made: _Nodes, body: onnx.GraphProto, ready: Mapping[str, str], output: str, size: int) -> str:
+def _loop(made: Nodes, body: onnx.GraphProto, ready: Mapping[str, str], output: str, size: int) -> str:
     """Run the body on blocks of `size` items, one block after the other; the last one is filled up with zeros.
 
     A Scan: its body takes what the imported graph takes, and each block's result is stacked.
@@ -141,7 +145,7 @@ def _loop(made: _Nodes, body: onnx.GraphProto, ready: Mapping[str, str], output:
     return made.add("Slice", rows, made.ints(0), total, made.ints(0))
 
 
-def _pool(made: _Nodes, value: str, pooling: str, mask: str | None) -> str:
+def _pool(made: Nodes, value: str, pooling: str, mask: str | None) -> str:
     """float32 (batch, d) of what the imported graph gives."""
     value = made.add("Cast", value, to=TensorProto.FLOAT)
     if pooling == "none":
@@ -158,7 +162,8 @@ def _pool(made: _Nodes, value: str, pooling: str, mask: str | None) -> str:
     return made.add("Div", made.add("ReduceSum", marked, made.ints(1), keepdims=0), count)
 
 
-def _to_unit_length(made: _Nodes, value: str) -> str:
+def to_unit_length(made: Nodes, value: str) -> str:
+    """Rows (batch, d) scaled to length 1."""
     squares = made.add("ReduceSum", made.add("Mul", value, value), made.ints(1), keepdims=1)
     kept = made.add("Max", squares, made.constant(FLOOR, np.float32))
     return made.add("Div", value, made.add("Sqrt", kept))

@@ -1,22 +1,13 @@
-"""What a precision may lose against fp32, on the same comparisons. Beyond it nothing is published.
-
-Both precisions embed the same items, so that their scores are of the same pairs and units, and every draw of the
-bootstrap gives a unit one weight for both: what the units have in common falls out of the difference.
-"""
+"""What a precision may lose against fp32, on the same comparisons. Beyond it nothing is published."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from app.core.evidence.binning import bin_scores, choose_knots
-from app.core.evidence.resampling import Draws, Resampled, draw_weights, resample
 from model_export.comparing import Scores
-from model_export.errors import CommandError
-from model_export.figures import Bins, auc, fnmr_at
+from model_export.figures import auc, fnmr_at
+from model_export.paired import Sides, change, resample_both
 from model_export.report import Table
 
 MOST_AUC_LOST = 0.005
@@ -24,7 +15,6 @@ MOST_FNMR_GAINED, MOST_FNMR_SHARE = 0.01, 0.1
 """FNMR may rise by the larger of the first, and of this share of itself."""
 WANTED_FMR, LAXEST_FMR = 1e-2, 1e-1
 """FNMR is compared at the first, or at the least that the sample supports; beyond the second it says too little."""
-KNOTS = 400
 
 
 @dataclass(frozen=True)
@@ -64,14 +54,8 @@ def compare_precisions(full: Scores, small: Scores, *, draws: int, seed: int) ->
 
     Raises CommandError for scores that are not of the same comparisons, or of too few units.
     """
-    if len(full.genuine.score) != len(small.genuine.score) or full.units.count != small.units.count:
-        raise CommandError("the two precisions do not embed the same items, so that they cannot be compared")
-    try:
-        weights = draw_weights(full.units, draws, seed)
-        pairs = [(_resample(full, name, weights), _resample(small, name, weights)) for name in full.impostors]
-    except ValueError as error:
-        raise CommandError(f"these comparisons cannot judge a precision: {error}") from error
-    return [_compare(name, *pair) for name, pair in zip(full.impostors, pairs, strict=True)]
+    both = resample_both(full, small, draws=draws, seed=seed)
+    return [_compare(name, *sides) for name, sides in both.items()]
 
 
 def loss_table(losses: Sequence[Loss], precision: str) -> Table:
@@ -98,47 +82,14 @@ def loss_table(losses: Sequence[Loss], precision: str) -> Table:
     return f"What {precision} loses against fp32", [header, *rows]
 
 
-_Sides = tuple[Resampled, Resampled]
-
-
-def _resample(scores: Scores, name: str, weights: Draws) -> _Sides:
-    """Genuine scores, and impostor scores of a type, under every draw."""
-    impostors = scores.impostors[name]
-    knots = choose_knots(scores.genuine, {name: impostors}, KNOTS)
-    return (
-        resample(bin_scores(scores.genuine, knots), weights),
-        resample(bin_scores(impostors, knots), weights, within_groups=impostors.within_groups),
-    )
-
-
-def _compare(name: str, full: _Sides, small: _Sides) -> Loss:
-    supported = max(WANTED_FMR, 3 / full[1].rows)
+def _compare(name: str, full: Sides, small: Sides) -> Loss:
+    supported = max(WANTED_FMR, 3 / full.impostor.rows)
     fmr = supported if supported <= LAXEST_FMR else None
-    figure = fnmr_at(WANTED_FMR if fmr is None else fmr)
-    before, after = figure(*_drawn(full)), figure(*_drawn(small))
-    low, high = np.quantile(after - before, (0.025, 0.975))
+    areas, rates = change(auc, full, small), change(fnmr_at(WANTED_FMR if fmr is None else fmr), full, small)
     return Loss(
         name,
-        auc=(_one(auc(*_point(full))), _one(auc(*_point(small)))),
+        auc=(areas.before, areas.after),
         fmr=fmr,
-        fnmr=(_one(figure(*_point(full))), _one(figure(*_point(small)))),
-        rise=(float(low), float(high)),
+        fnmr=(rates.before, rates.after),
+        rise=rates.percentiles(),
     )
-
-
-def _point(sides: _Sides) -> tuple[Bins, Bins]:
-    """The sample itself, as one draw: shares by bin (1, bins) each."""
-    genuine, impostor = sides
-    return genuine.point[np.newaxis], impostor.point[np.newaxis]
-
-
-def _drawn(sides: _Sides) -> tuple[Bins, Bins]:
-    """The draws that gave both sides any weight; the same ones for both precisions, whose units are the same."""
-    genuine, impostor = sides
-    kept = genuine.drawn & impostor.drawn
-    return genuine.draws[kept[genuine.drawn]], impostor.draws[kept[impostor.drawn]]
-
-
-def _one(values: npt.NDArray[np.float64]) -> float:
-    (value,) = values.tolist()
-    return float(value)

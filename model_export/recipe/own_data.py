@@ -39,6 +39,11 @@ class OwnData(DataSection):
     """What the three forms have in common: how the data is cut, and what is done about copies across the cut."""
 
     shares: Shares = Field(default=Shares(), description="how the units are shared out; see docs/your-data.md")
+    frozen: bool = Field(
+        default=False,
+        description="true: nothing trains on it; all units measure an encoder that is there already, for calibrate and "
+        "evaluate",
+    )
     one_pool: bool | None = Field(
         default=None,
         description="true: what is held out is one pool, verified by cross-fitting; false: calibration and test apart; "
@@ -54,6 +59,12 @@ class OwnData(DataSection):
         default=True, description="whether near copies count (saved anew, rescaled, louder); false: exact ones only"
     )
     licence: str = Field(description="licence and attribution of the data")
+
+    @model_validator(mode="after")
+    def _shares_count(self) -> Self:
+        if self.frozen and "shares" in self.model_fields_set:
+            raise ValueError("shares: do not count where frozen is true, since all units are measured")
+        return self
 
 
 class FolderData(OwnData):
@@ -111,6 +122,10 @@ class PairsData(OwnData):
             if not TYPE.fullmatch(name):
                 raise ValueError(f"impostors: {name!r} is no type; letters, digits, '_', '-' and '.', at most 64")
         return self
+
+
+OwnChoice = FolderData | ItemsData | PairsData
+"""The three forms."""
 
 
 def _check_split_by(split_by: str, named: tuple[str, ...], where: str) -> None:

@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--recipe", type=Path, required=True, help="names the data")
     command.set_defaults(run=_one_shot)
 
+    command = commands.add_parser("applicability", help="print how many foreign and own inputs each bundle refuses")
+    command.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="or its folder of versions")
+    command.add_argument(
+        "--recipes", type=Path, default=Path("recipes"), help="folder of the recipes that trained them"
+    )
+    command.set_defaults(run=_applicability)
+
     command = commands.add_parser("fill", help="run the commands of a page and put their tables below them")
     command.add_argument("page", type=Path)
     command.add_argument("--matching", default="", metavar="TEXT", help="only commands that hold this text")
@@ -190,6 +197,12 @@ def _one_shot(chosen: argparse.Namespace) -> None:
 
     recipe = read_recipe(chosen.recipe)
     compare_one_shot(make_subjects(chosen.bundles, chosen.floor, recipe), recipe)
+
+
+def _applicability(chosen: argparse.Namespace) -> None:
+    from model_export.results.applicability import compare_applicability
+
+    compare_applicability(chosen.bundles, chosen.recipes)
 
 
 def _fill(chosen: argparse.Namespace) -> None:

@@ -21,6 +21,8 @@ from model_export.recipe import Recipe
 
 MOST_UNITS, PER_UNIT_AND_GROUP, PER_IDENTITY = 60, 8, 4
 """Units that are drawn in all, of each group at least so many before the next group, and items of each identity."""
+MOST_ITEMS, PER_UNIT = 480, 8
+"""Beyond so many items each unit keeps whole identities, drawn, until they have so many."""
 MOST_PAIRS = 300
 """Pairs of a table that are drawn of each kind."""
 
@@ -68,6 +70,9 @@ class RecipeComparisons:
         for one in np.unique(label[mask]):
             places = generator.permutation(np.flatnonzero(label == one))
             mask[places[PER_IDENTITY:]] = False
+        if mask.sum() > MOST_ITEMS:
+            for one in np.unique(items.unit[mask]):
+                _thin(mask, items, one, generator)
         return cls(items.select(mask), recipe)
 
     @property
@@ -88,6 +93,16 @@ class RecipeComparisons:
             return score_all_pairs(embedded, metric, self.recipe.calibration, seed=self.seed, others=others, tell=quiet)
         except CommandError:  # no pair of some kind is left; what the recipe asks for was there when all was measured
             return None
+
+
+def _thin(mask: Mask, items: LabelledItems, unit: int, generator: np.random.Generator) -> None:
+    """Take all identities of a unit but the first few, drawn, out of the mask (items,)."""
+    own, kept = mask & (items.unit == unit), 0
+    for identity in generator.permutation(np.unique(items.identity[own])).tolist():
+        places = own & (items.identity == identity)
+        if kept >= PER_UNIT:
+            mask[places] = False
+        kept += int(places.sum())
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,10 @@ from model_export.windows import prepare_items
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
+def train(recipe_path: Path, run: Path, *, fresh: bool = False, splits: Splits | None = None) -> None:
     """Follow a recipe and write `run`; a run of the same recipe that did not end there goes on, unless `fresh`.
 
+    splits: the recipe's data, where the caller has read it.
     Raises CommandError for a recipe, data or loss with which it cannot go on, and for a folder that holds another run;
     KeyboardInterrupt, saying how to go on, after Ctrl-C or SIGTERM.
     """
@@ -66,7 +67,11 @@ def train(recipe_path: Path, run: Path, *, fresh: bool = False) -> None:
     start = find_start(recipe, run) if mark is None else None
     with _told(run), listening() as interrupts, held_threads(recipe.compute.threads):
         run.mkdir(parents=True, exist_ok=True)
-        splits = read_splits(recipe, run)
+        splits = splits or read_splits(recipe, run)
+        if splits.frozen:
+            raise CommandError(
+                f"{recipe_path}: data.frozen is true, so that all of the data is measured and none trains"
+            )
         check_training_items(splits.training)
         check_batches(splits.training, recipe.sampler)
         if mark is None:

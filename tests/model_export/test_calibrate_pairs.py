@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from app.core.bundle import read_bundle, write_bundle
-from app.core.evidence import disagreements
+from app.core.evidence import disagreements, fmr_at
 from model_export.__main__ import main
+from model_export.card import show
+from model_export.claim_tables import RENEWED
 from tests.core.modalities import texts
 from tests.core.modalities.recordings import ecg, masked_graph, series_bundle
 from tests.model_export.pair_tables import UNITS, read_csv, write_pictures, write_rows
@@ -94,6 +96,53 @@ def test_words_and_types_of_the_caller_are_in_the_evidence(work: Path, tmp_path:
     )
 
 
+def test_the_old_claim_stands_beside_the_new_one(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = write_pictures(tmp_path / "others", first=6000)
+    old = read_bundle(work / "models" / "tiny" / "1.0.2").calibration
+    arguments = ["calibrate", str(work / "models" / "tiny" / "1.0.2"), "--pairs", str(others), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    new = read_bundle(tmp_path / "tiny" / "1.0.3").calibration
+    assert old is not None
+    assert new is not None
+    folder = tmp_path / "tiny" / "1.0.3"
+    card, report = (folder / "MODEL_CARD.md").read_text("utf-8"), (folder / "report/report.html").read_text("utf-8")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "old threshold" in line or line in card]
+    (row,) = [line for line in lines if line.startswith("| fmr_1e-1")]
+    cells = row.strip("| ").split(" | ")
+    (before,), (after,) = ([p for p in one.operating_points if p.name == "fmr_1e-1"] for one in (old, new))
+    assert cells[2:4] == [f"{before.threshold:.4f}", show(before.fmr)]
+    # what the old threshold does to the new pairs lies between the old claim and none: measured, not copied
+    curve = new.fmr_curve("labelled")
+    assert curve is not None
+    assert float(cells[6].split()[0]) == pytest.approx(fmr_at(curve, before.threshold).value, abs=0.02)
+    assert cells[8].split()[0] == f"{after.threshold:.4f}"
+    assert cells[9] == show(after.fmr)
+    for page in (card, report):
+        assert RENEWED in page
+    assert RENEWED not in (work / "models" / "tiny" / "1.0.2" / "MODEL_CARD.md").read_text("utf-8")  # none before it
+
+
+def test_one_identity_under_two_names_and_wrong_labels_are_named_by_their_rows(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_csv(work / "table" / "pairs.csv")
+    units = [(name.partition("_")[0], other.partition("_")[0]) for name, other, _ in rows]
+    named: list[tuple[Any, ...]] = [(a, b, label, *pair) for (a, b, label), pair in zip(rows, units, strict=True)]
+    # the third pattern of unit 7 as if it were another's, and a pair of two units that is said to match
+    named += [("7_1.png", "7_2.png", 0, "7", "also 7"), ("0_1.png", "9_1.png", 1, "0", "0")]
+    table = write_rows(work / "table" / "names.csv", named, ("a", "b", "label", "unit_a", "unit_b"))
+    arguments = ["calibrate", str(work / "models" / "tiny" / "1.0.0"), "--pairs", str(table), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    doubts = [line for line in capsys.readouterr().out.splitlines() if line.startswith("doubt: ")]
+    assert len(doubts) == 2
+    assert f"rows {len(rows) + 1}: wrong labels, one identity under two names" in doubts[0]
+    assert f"{len(rows) + 2}" in doubts[1]
+    assert main([*calibration(work), "--out", str(tmp_path)]) == 0
+    assert "doubt" not in capsys.readouterr().out
+
+
 def test_few_units_make_a_demonstration(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_pictures(tmp_path / "few", units=2)
     arguments = ["calibrate", str(work / "models" / "tiny" / "1.0.0"), "--pairs", str(table), "--out", str(tmp_path)]
@@ -139,6 +188,18 @@ def test_refused_items_are_counted_and_told(work: Path, tmp_path: Path, capsys: 
     assert found.failure_to_acquire == {"unusable_input": pytest.approx(1 / (3 * UNITS + 1))}
     assert found.counts.units == UNITS
     assert "0.83% of the items are refused, their pairs left out: unusable_input" in capsys.readouterr().out
+
+
+def test_a_side_that_is_empty_throughout_is_named_by_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path, texts.encoder(texts.wordpiece()).bundle, {})
+    one, other = texts.SENTENCES[:2]
+    table = write_rows(tmp_path / "blank.csv", [(one, other, 0), ("", one, 1), ("", other, 1)])
+    for command in ("calibrate", "evaluate"):
+        assert main([command, str(tmp_path / "words" / "1.0.0"), "--pairs", str(table)]) == 1
+        assert "of every pair labelled 1 an item is refused or empty, that of row 2 first" in capsys.readouterr().err
+    assert not (tmp_path / "words" / "1.0.1").exists()
 
 
 def test_texts_and_series_are_calibrated_alike(tmp_path: Path) -> None:

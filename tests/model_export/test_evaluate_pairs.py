@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import httpx
 import numpy as np
 import pytest
 
-from app.core.bundle import Bundle, read_bundle
+from app.core.bundle import Bundle, read_bundle, seal
 from app.core.modalities.base import Limits
 from app.core.scoring import similarity
 from model_export.__main__ import main
+from model_export.claim_tables import HELD
 from model_export.errors import CommandError
 from model_export.evaluate import evaluate_pairs
 from model_export.subjects import LocalSubject, RemoteSubject
 from model_export.tables import LOSS_HEADING
 from tests.model_export.pair_tables import UNITS, read_csv, write_pictures, write_rows
-from tests.serving import client_of, load, make_app
+from tests.serving import client_of, load, make_app, picture, serve, today
 from tests.tiny import make_tiny, open_tiny, tiny_item, write_tiny
 
 
@@ -49,7 +51,7 @@ def test_evaluation_says_whether_the_claims_hold(
     for said in ("ROC AUC", "EER", "FNMR at FMR 1e-02", "beyond the sample", "claimed FMR", "accuracy", "F1"):
         assert said in printed
     claims = [line.split(" | ") for line in printed.splitlines() if line.startswith("| fmr_1e-1")]
-    assert [line[6] for line in claims] == ["yes"]
+    assert [line[6] for line in claims] == ["holds"]
     report = tmp_path / "report"
     assert (report / "report.html").is_file()
     hardest = read_csv(report / "hardest.csv")
@@ -73,10 +75,11 @@ def test_a_claim_that_does_not_hold_is_called_so(
     rows += [(f"{unit}_1.png", f"{unit}_2.png", 0, unit, f"{unit}, other name") for unit in range(30)]
     write_rows(table, rows, ("a", "b", "label", "unit_a", "unit_b"))
     assert main(["evaluate", str(work / "models" / "tiny" / "1.0.1"), "--pairs", str(table)]) == 0
-    (claim,) = [
-        line for line in capsys.readouterr().out.splitlines() if "| labelled | labelled |" in line and "1e-2" in line
-    ]
-    assert claim.split(" | ")[6] == "no"
+    printed = capsys.readouterr().out
+    (claim,) = [line for line in printed.splitlines() if "| labelled | labelled |" in line and "1e-2" in line]
+    assert claim.split(" | ")[6].startswith("higher (p = ")
+    assert "refuted: labelled:fmr_1e-1, labelled:fmr_1e-2, labelled:eer" in printed
+    assert "doubt: pairs labelled 1 score no higher than those labelled 0" in printed
 
 
 def printed_tables(printed: str) -> dict[str, list[str]]:
@@ -126,7 +129,7 @@ def test_a_running_service_gives_the_same_figures_as_its_bundle(
     assert set(remote) < set(local)
     assert [name for name in remote if remote[name] != local[name]] == [LOSS_HEADING]
     assert "no map" in remote[LOSS_HEADING][1]
-    assert "fmr_1e-2" in "".join(remote["What the bundle claims beside what was measured here"])
+    assert "fmr_1e-2" in "".join(remote[HELD])
     embeds = [request for request in service.requests if request.url.path == "/v1/embed"]
     assert len(embeds) >= -(-3 * UNITS // 32)
     assert {json.loads(request.content)["model"] for request in embeds} == {"tiny@1.0.1"}
@@ -184,3 +187,59 @@ def test_a_busy_service_is_asked_again(service: Service, monkeypatch: pytest.Mon
     client = httpx.Client(transport=httpx.MockTransport(busy), base_url="http://twinserve")
     assert RemoteSubject("http://twinserve", "tiny", client).key == "tiny@1.0.1"
     assert waited == [3.0, 3.0]
+
+
+def swap_labels(table: Path, folder: Path) -> Path:
+    """The same pairs, each with the other label, and an item as its unit, so that no pair labelled 0 is left out."""
+    rows = [(table.parent / a, table.parent / b, 1 - int(label), a, b) for a, b, label in read_csv(table)]
+    folder.mkdir()
+    return write_rows(folder / "pairs.csv", rows, ("a", "b", "label", "unit_a", "unit_b"))
+
+
+def test_exit_status_says_whether_a_running_service_keeps_its_claims(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fair = write_pictures(tmp_path / "fair", first=7000)
+    swapped = swap_labels(fair, tmp_path / "swapped")
+    few = write_pictures(tmp_path / "few", units=4, first=9000)
+    typed = write_rows(
+        fair.parent / "typed.csv",
+        [(a, b, label, "near" * (label == "0")) for a, b, label in read_csv(fair)],
+        ("a", "b", "label", "impostor"),
+    )
+    with serve(make_app(load(read_bundle(work / "models" / "tiny" / "1.0.1")))) as port:
+        ask = ["evaluate", "--url", f"http://127.0.0.1:{port}", "--model", "tiny", "--floor", "none", "--pairs"]
+        for table, options, status, said in (
+            (fair, ["--point", "labelled:fmr_1e-1"], 0, "not refuted: labelled:fmr_1e-1 holds here"),
+            (swapped, [], 3, "refuted: "),
+            (few, [], 4, "too few pairs to say that labelled:"),
+            (typed, [], 4, "no pair is of its type, only of near"),
+            (fair, ["--point", "labelled:fmr_1e-5"], 1, "has no operating point labelled:fmr_1e-5"),
+        ):
+            assert main([*ask, str(table), *options]) == status
+            out, err = capsys.readouterr()
+            assert said in out + err
+            assert ("swapped labels" in out) == (table == swapped)
+
+
+def test_a_calibration_past_its_days_is_said_by_every_verdict_and_by_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make_tiny()
+    assert bundle.calibration is not None
+    for days, stale in ((30, False), (31, True)):
+        date = today() - timedelta(days=days)
+        late = bundle.calibration.model_copy(update={"date": date, "valid_for_days": 30})
+        served = seal(bundle.manifest.draft(), graph=bundle.graph, golden=bundle.golden, calibration=late)
+        table = write_pictures(tmp_path / str(days), units=9)
+        with serve(make_app(load(served))) as port:
+            url = f"http://127.0.0.1:{port}"
+            answer = httpx.post(f"{url}/v1/compare", json={"a": picture(0, 0), "b": picture(0, 1)}).json()
+            file = {"probe": picture(0, 0), "references": [{"id": "r", "items": [picture(0, 1)]}], "aggregation": "max"}
+            matched = httpx.post(f"{url}/v1/match", json=file).json()
+            assert main(["evaluate", "--url", url, "--model", "tiny", "--floor", "none", "--pairs", str(table)]) != 1
+        assert answer["verdict"] == "match"
+        for reasons in (answer["reasons"], matched["references"][0]["reasons"]):
+            assert ("calibration_stale" in {reason["code"] for reason in reasons}) == stale
+        said = f"its evidence was valid until {date + timedelta(days=30)}" in capsys.readouterr().out
+        assert said == stale

@@ -105,7 +105,7 @@ def test_people_who_trained_a_bundle_are_never_its_evidence(
     write_tiny_heartbeats(tmp_path / "data" / "ecg_id")
     monkeypatch.setenv("TWINSERVE_DATA", str(tmp_path / "data"))
     recipe = write_tiny_recipe("heartbeat", tmp_path / "r.toml", held_out="12", held_out_several_days="5")
-    assert main(["calibrate", "models/heartbeat/1.0.1", "--recipe", str(recipe), "--out", str(tmp_path)]) == 1
+    assert main(["calibrate", "models/heartbeat/1.0.2", "--recipe", str(recipe), "--out", str(tmp_path)]) == 1
     assert "cuts or prepares the data otherwise" in capsys.readouterr().err
     assert not (tmp_path / "heartbeat").exists()
 
@@ -127,7 +127,7 @@ def test_a_reader_that_puts_a_unit_in_two_parts_is_stopped(tmp_path: Path, monke
 @pytest.mark.parametrize("option", [["--unit", " "], ["--population", ""], ["--valid-for-days", "0"]])
 def test_words_that_say_nothing_are_wrong_usage(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["calibrate", "models/questions/1.0.1", "--pairs", "pairs.csv", *option])
+        main(["calibrate", "models/questions/1.0.2", "--pairs", "pairs.csv", *option])
     assert stopped.value.code == 2
     assert option[0] in capsys.readouterr().err
 

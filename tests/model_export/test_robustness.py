@@ -21,10 +21,11 @@ from model_export.probes.audio import utter
 from model_export.probes.series import beat
 from model_export.recipe import Calibration, read_recipe
 from model_export.robustness import Change, changes_of, measuring
-from model_export.robustness.comparisons import PairComparisons, RecipeComparisons
+from model_export.robustness.comparisons import PER_UNIT, PairComparisons, RecipeComparisons
 from model_export.robustness.measuring import measure_robustness
 from model_export.subjects import LocalSubject
 from tests.model_export.pair_tables import write_pictures
+from tests.model_export.tiny_sets import RECIPES
 from tests.tiny import tiny_item, write_tiny
 
 
@@ -178,6 +179,17 @@ def test_one_side_of_a_pair_is_worn_and_the_other_as_it_came(
     _, worn = measure_robustness(subject, patterns, "random", 0.6)
     assert worn.auc is not None
     assert worn.auc.value == pytest.approx(0.5, abs=0.15)
+
+
+def test_units_of_many_identities_lend_few_of_them_and_those_whole() -> None:
+    unit, name, take = (axis.ravel() for axis in np.meshgrid(np.arange(20), np.arange(10), np.arange(4), indexing="ij"))
+    everything = [{"text": f"{one}"} for one in range(len(unit))]
+    labelled = LabelledItems(everything, unit * 10 + name, unit, name, take, tuple(map(str, range(10))))
+    drawn = RecipeComparisons.draw(labelled, read_recipe(RECIPES / "signatures.toml")).labelled
+    units, items = np.unique(drawn.unit, return_counts=True)
+    assert len(units) == 20
+    assert set(items.tolist()) == {PER_UNIT}
+    assert set(np.unique(drawn.identity, return_counts=True)[1].tolist()) == {4}
 
 
 def test_labelled_pairs_are_worn_on_their_second_item(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.core.bundle import read_bundle
-from model_export.__main__ import main
+from model_export.__main__ import _parser, main
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-data.md"
 HERE_DOCUMENT = re.compile(r"([^\n]*) <<'END'\n(.*?)^END\n", re.DOTALL | re.MULTILINE)
@@ -70,6 +70,13 @@ def test_each_form_of_data_ends_in_evidence_of_its_own(made: tuple[str, Path, st
     if name == "asked":
         said = bundle.calibration.impostor("colour").description
         assert said == "the same question about the product in another colour"
+
+
+def test_the_commands_of_fit_and_plan_on_the_page_are_understood() -> None:
+    commands = re.findall(r"^\$ python -m model_export ((?:fit|plan) .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {command.split()[0] for command in commands} == {"fit", "plan"}
+    for command in commands:
+        assert _parser().parse_args(shlex.split(command)).data == Path("products")
 
 
 def test_the_plan_on_the_page_is_what_every_command_prints(made: tuple[str, Path, str]) -> None:

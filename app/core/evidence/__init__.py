@@ -2,10 +2,10 @@
 
 Serving reads a Calibration and calls choose, judge, is_outside and describe_points; against a file of references
 choose_each, bound_family and conclude. The offline half measures: estimate, verify or cross_fit (rates, points,
-ratio), add_references, add_external, withdraw_claims, fit_applicability. No items are kept and no files are read here.
+ratio), add_references, add_external, withdraw_claims, fit_together. No items are kept and no files are read here.
 """
 
-from app.core.evidence.applicability import fit_applicability, is_outside
+from app.core.evidence.applicability import fit_applicability, fit_together, is_outside
 from app.core.evidence.calibration import (
     Applicability,
     Calibration,
@@ -72,6 +72,7 @@ __all__ = [
     "disagreements",
     "estimate",
     "fit_applicability",
+    "fit_together",
     "fmr_at",
     "fnmr_at",
     "highest_threshold",

@@ -82,7 +82,7 @@ class Applicability(Frozen):
     """Mean and shrunk covariance of in-population vectors: U diag(variances) U' + residual (I - U U').
 
     `mean` (d,) and `components` (r, d) row-wise are base64 of little-endian float32. An embedding farther than
-    `threshold` (Mahalanobis distance) is outside; `level` is the share of held-out own items beyond it.
+    `threshold` (Mahalanobis distance) is outside; `level` is the share of own items beyond it, each held out in turn.
     """
 
     dimension: int = Field(ge=1)

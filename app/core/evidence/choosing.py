@@ -108,7 +108,9 @@ def choose(
         raise OperatingPointUnavailable(f"this model {why}; give a threshold instead of {asked}", pointer=f"/{asked}")
     if calibration is None or impostor is None:
         return _without_evidence(selectors.threshold, guard_band_floor, UNCALIBRATED)
-    lacking = lacking or _lacking_for(calibration, impostor, k, aggregation)
+    points, default = points_at(calibration, impostor, k, aggregation)
+    if lacking is None and k > 1 and default is None:
+        lacking = _lacking_for(calibration, impostor, k, aggregation)
     if lacking is not None and asked is not None:
         raise OperatingPointUnavailable(f"{lacking.detail} Or give a threshold instead of {asked}.")
     fmr, fnmr = calibration.fmr_curve(impostor, k, aggregation), calibration.fnmr_curve(k, aggregation)
@@ -117,7 +119,6 @@ def choose(
     standing: tuple[Reason, ...] = () if lacking is None else (lacking,)
     if fnmr is None:
         standing += (FNMR_UNKNOWN,)
-    points, default = points_at(calibration, impostor, k, aggregation)
     located = _locate(
         selectors, fmr, fnmr, points=points if lacking is None else None, default=default, many=references
     )
@@ -137,20 +138,16 @@ def _lacking(calibration: Calibration | None, status: Status) -> Reason | None:
     return None if status == "released" and calibration.supported else INSUFFICIENT
 
 
-def _lacking_for(calibration: Calibration, impostor: str, k: int, aggregation: Aggregation) -> Reason | None:
-    """Why nothing can be claimed for k items of an identity, or None, as always for one."""
-    if k == 1:
-        return None
+def _lacking_for(calibration: Calibration, impostor: str, k: int, aggregation: Aggregation) -> Reason:
+    """Why nothing can be claimed for k items of an identity: not measured, or with too few identities."""
     if calibration.fmr_curve(impostor, k, aggregation) is None:
         have = ", ".join(map(str, measured_sizes(calibration, impostor, aggregation)))
         detail = (
             f"No error rate was measured for {k} items of a reference, aggregation {aggregation}; send {have} each."
         )
         return Reason("uncalibrated", None, detail)
-    if points_at(calibration, impostor, k, aggregation)[1] is None:
-        detail = f"Too few identities with {k} items were measured to claim a false match rate of 1 in 10."
-        return Reason("insufficient_evidence", None, detail)
-    return None
+    detail = f"Too few identities with {k} items were measured to claim a false match rate of 1 in 10."
+    return Reason("insufficient_evidence", None, detail)
 
 
 def _check(selectors: Selectors) -> None:
