@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BESIDE = Path()
 """Stands for `--draft-spec` without a name."""
+SHEET = "answers.csv"
+FEWEST_QUESTIONS = 10
 HELD_STATUS = {"holds": 0, "higher": 3, "too few to say": 4, None: 4}
 """Exit status of `evaluate --url --pairs` by what became of the claims; None: nothing is claimed."""
 
@@ -36,6 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _days(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 36500:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 36500")
+    return int(text)
+
+
+def _questions(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not FEWEST_QUESTIONS <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of questions from {FEWEST_QUESTIONS} to 10000")
     return int(text)
 
 
@@ -79,8 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_calibrate(command: argparse.ArgumentParser) -> None:
     command.add_argument("bundle", type=Path)
-    add_data(command)
+    data = add_data(command)
+    data.add_argument("--items", type=Path, metavar="DIR|TABLE", help="items that nobody labelled")
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
+    asking = command.add_argument_group("with --items", "what a person says of a few pairs; see docs/calibrating.md")
+    asking.add_argument("--ask", type=_questions, metavar="N", help="add N questions to the sheet; publishes nothing")
+    asking.add_argument("--answers", type=Path, metavar="FILE", help=f"the sheet of questions ({SHEET} for --ask)")
     _add_words(command)
     command.set_defaults(run=_calibrate)
 
@@ -102,7 +114,7 @@ def _add_quantize(command: argparse.ArgumentParser) -> None:
 
 
 def _add_words(command: argparse.ArgumentParser) -> None:
-    own = command.add_argument_group("with --pairs", "what the evidence and every verdict on it will say")
+    own = command.add_argument_group("with --pairs and --items", "what the evidence and every verdict on it will say")
     own.add_argument(
         "--population", type=said, metavar="WORDS", help="what was measured; the table's name when left out"
     )
@@ -187,12 +199,29 @@ def _export(chosen: argparse.Namespace) -> None:
 def _calibrate(chosen: argparse.Namespace) -> None:
     from model_export.calibrate import calibrate_pairs, calibrate_recipe
 
+    if chosen.items is not None:
+        _calibrate_items(chosen)
+        return
+    if chosen.ask is not None or chosen.answers is not None:
+        raise CommandError("--ask and --answers go with --items")
     words, models = _words_of(chosen), _models_of(chosen)
     if chosen.recipe is None:
         written = calibrate_pairs(chosen.bundle, chosen.pairs, models, words)
     else:
         written = calibrate_recipe(chosen.bundle, chosen.recipe, models)
     print(f"wrote {written}")
+
+
+def _calibrate_items(chosen: argparse.Namespace) -> None:
+    from model_export.unlabelled.calibrating import ask, calibrate_items
+
+    words = _words_of(chosen)
+    if chosen.ask is None:
+        print(f"wrote {calibrate_items(chosen.bundle, chosen.items, _models_of(chosen), words, chosen.answers)}")
+        return
+    sheet = chosen.answers or Path(SHEET)
+    page = ask(chosen.bundle, chosen.items, chosen.ask, sheet, carry_on=chosen.answers is not None)
+    print(f"wrote {sheet} and {page}: answer in either, then run this with --answers {sheet}, with or without --ask")
 
 
 def _quantize(chosen: argparse.Namespace) -> None:
@@ -219,7 +248,7 @@ def _words_of(chosen: argparse.Namespace) -> Words:
     given = {name: getattr(chosen, name) for name in ("population", "unit", "valid_for_days")}
     words = {name: value for name, value in given.items() if value is not None}
     if chosen.recipe is not None and (words or chosen.impostor):
-        raise CommandError("--population, --unit, --valid-for-days and --impostor go with --pairs; a recipe says them")
+        raise CommandError("a recipe says itself what --population, --unit, --valid-for-days and --impostor say")
     return Words(**words, impostors=chosen.impostor or ())
 
 

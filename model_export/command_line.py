@@ -52,11 +52,12 @@ def run_command(parser: argparse.ArgumentParser, arguments: list[str] | None) ->
     return status or 0
 
 
-def add_data(command: argparse.ArgumentParser) -> None:
-    """The two ways to say what is measured, one of which must be given."""
+def add_data(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """The two ways to say what is measured, one of which must be given; returns their group, for a third."""
     data = command.add_mutually_exclusive_group(required=True)
     data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
     data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
+    return data
 
 
 def said(text: str) -> str:

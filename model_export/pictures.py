@@ -22,6 +22,7 @@ from matplotlib.ticker import NullLocator
 from app.core.evidence import GenuineScores, PairScores
 from app.core.evidence.binning import histogram
 from app.core.evidence.bounds import bound_fmr, bound_fnmr
+from app.core.evidence.calibration import ScoreHistogram
 from model_export.calibration_loss import Loss
 from model_export.comparing import Scores
 from model_export.figures import ALL, Float64, Sampled
@@ -64,13 +65,23 @@ def draw_det(measured: Sampled, points: Points) -> bytes:
 
 def draw_histogram(test: Scores, points: Points) -> bytes:
     """Shares of genuine and impostor scores of what was measured, with the default threshold."""
-    figure, axes = _axes(6, 4)
     shown: dict[str, GenuineScores | PairScores] = {"genuine": test.genuine, **test.impostors}
     # a little wider than the scores, so that none falls outside, and neither end is the other where all are equal
     low, high = (float(end([end(one.score) for one in shown.values()])) for end in (np.min, np.max))
-    edges = np.linspace(low - 1e-3, high + 1e-3, 60)
-    for name, scores in shown.items():
-        axes.stairs(histogram(scores, edges.tolist()), edges, label=name, fill=True, alpha=0.45)
+    edges = np.linspace(low - 1e-3, high + 1e-3, 60).tolist()
+    return _draw_shares(edges, {name: histogram(scores, edges) for name, scores in shown.items()}, points)
+
+
+def draw_stored(stored: ScoreHistogram, points: Points) -> bytes:
+    """The same of the histogram that the evidence holds, where genuine pairs were estimated or are not known."""
+    shown = {"genuine": stored.genuine, **stored.impostor}
+    return _draw_shares(stored.edges, {name: row for name, row in shown.items() if any(row)}, points)
+
+
+def _draw_shares(edges: Sequence[float], shares: Mapping[str, Sequence[float]], points: Points) -> bytes:
+    figure, axes = _axes(6, 4)
+    for name, row in shares.items():
+        axes.stairs(row, edges, label=name, fill=True, alpha=0.45)
     for point in points:
         if point["default"]:
             label = f"default: {point['name']}, {point['impostor']}"

@@ -7,10 +7,11 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.core.evidence.calibration import ScoreHistogram
 from model_export.calibration_loss import Loss
 from model_export.card import Table
 from model_export.figures import Sampled
-from model_export.pictures import Points, draw_det, draw_histogram, draw_reliability, draw_robustness
+from model_export.pictures import Points, draw_det, draw_histogram, draw_reliability, draw_robustness, draw_stored
 from model_export.robustness.measuring import Worn
 
 __all__ = ["Report", "Table", "write_report"]
@@ -44,24 +45,29 @@ STYLE = (
 class Report:
     """What a report tells: of what, measured how, its tables, operating points, losses of the ratios by impostor type,
     robustness by subject, and HTML of the hardest pairs (see showing), empty where items are not to be shown.
+
+    measured: None where no genuine pair was compared; `stored`, the histogram of the evidence, is drawn then.
     """
 
     title: str
     about: str
     tables: Sequence[Table]
     points: Points
-    measured: Sampled
+    measured: Sampled | None
     losses: Mapping[str, Loss] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Worn]] = field(default_factory=dict)
     hardest: str = ""
+    stored: ScoreHistogram | None = None
 
 
 def write_report(report: Report) -> dict[str, bytes]:
     """The files of a report: pictures as PNG, and report.html that holds them and the tables. File name -> bytes."""
-    pictures = {
-        "det.png": draw_det(report.measured, report.points),
-        "histogram.png": draw_histogram(report.measured.scores, report.points),
-    }
+    pictures = {}
+    if report.measured is not None:
+        pictures["det.png"] = draw_det(report.measured, report.points)
+        pictures["histogram.png"] = draw_histogram(report.measured.scores, report.points)
+    elif report.stored is not None:
+        pictures["histogram.png"] = draw_stored(report.stored, report.points)
     if any(one.reliability is not None for one in report.losses.values()):
         pictures["reliability.png"] = draw_reliability(report.losses)
     if any(report.curves.values()):

@@ -28,7 +28,10 @@ def read_folder(beside: Path, data: FolderData, modality: str) -> Listing:
     return list_items(_find(root, data.levels, modality), str(root))
 
 
-def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
+def find_files(root: Path, modality: str) -> Iterator[Path]:
+    """The files below `root` that are items of the modality, in the order of their paths, hidden ones never; at the
+    end what else there is is told. Raises CommandError for a name that is not UTF-8.
+    """
     unused: Counter[str] = Counter()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
@@ -36,16 +39,22 @@ def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
             continue
         if not _is_utf8(str(inside)):
             raise CommandError(f"{root}: {str(inside)!a}: its name is not written in UTF-8; rename it")
-        if path.suffix.lower() not in SUFFIXES[modality]:
+        if path.suffix.lower() in SUFFIXES[modality]:
+            yield path
+        else:
             unused[path.suffix.lower() or path.name] += 1
-            continue
+    for kind, count in unused.items():
+        print(f"{count} files {kind} are not used: no items of the modality {modality}")
+
+
+def _find(root: Path, levels: Sequence[str], modality: str) -> Iterator[Found]:
+    for path in find_files(root, modality):
+        inside = path.relative_to(root)
         if len(inside.parts) != len(levels) + 1:
             raise CommandError(
                 f"{path}: lies in {len(inside.parts) - 1} folders below {root}, and data.levels names {len(levels)}"
             )
         yield Found(str(inside), partial(read_item, path, FORM_OF[modality]), **_say(inside.parts[:-1], levels))
-    for kind, count in unused.items():
-        print(f"{count} files {kind} are not used: no items of the modality {modality}")
 
 
 def _is_utf8(name: str) -> bool:

@@ -26,12 +26,13 @@ def read_items(beside: Path, data: ItemsData, modality: str) -> Listing:
     path = beside / data.table
     if not path.is_file():
         raise CommandError(f"{path}: no such file; data.table is looked for beside the recipe file")
-    return list_items(_find(path, data.columns, FORM_OF[modality]), str(path))
+    return list_items(find_rows(path, FORM_OF[modality], data.columns), str(path))
 
 
-def _find(path: Path, columns: Mapping[Any, str], form: str) -> Iterator[Found]:
+def find_rows(path: Path, form: str, columns: Mapping[Any, str], *, named: bool = True) -> Iterator[Found]:
+    """The item of each row, for a model that takes `form`; without `named`, no column of identities is required."""
     column = {role: columns.get(role, role) for role in ("path", "text", "item", *SAID)}
-    required = {column["identity"], *columns.values()}
+    required = {*([column["identity"]] if named else []), *columns.values()}
     contents = ("text", "path", "item") if form == "text" else ("path", "item")
     optional = {column[role] for role in (*contents, *SAID)} - required
 

@@ -18,11 +18,14 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An item that was found: what a message calls it, how it is read, and what is said of it; None: not said."""
+    """An item that was found: what a message calls it, how it is read, and what is said of it; None: not said.
+
+    identity is empty where nobody says which items match.
+    """
 
     name: str
     load: Callable[[], Item]
-    identity: str
+    identity: str = ""
     unit: str | None = None
     group: str | None = None
     source: str | None = None
@@ -46,10 +49,11 @@ class Listing:
     pairs: LabelledPairs | None = None
 
 
-def list_items(found: Iterable[Found], origin: str) -> Listing:
+def list_items(found: Iterable[Found], origin: str, *, labelled: bool = True) -> Listing:
     """Every item, each read once. Equal content of one identity counts once, which is printed.
 
-    Raises CommandError for what cannot be read or is empty text, and for data that nothing can be learnt from.
+    Raises CommandError for what cannot be read or is empty text, and, where identities are `labelled`, for data that
+    nothing can be learnt from.
     """
     kept: list[Found] = []
     seen: set[tuple[bytes, str, str | None, str | None]] = set()
@@ -70,8 +74,10 @@ def list_items(found: Iterable[Found], origin: str) -> Listing:
     if not kept:
         raise CommandError(f"{origin}: holds no item")
     if double:
-        print(f"{double} items are there already, of equal content and identity, and do not count again")
-    check_learnable([one.identity for one in kept], origin)
+        same = "equal content and identity" if labelled else "equal content"
+        print(f"{double} items are there already, of {same}, and do not count again")
+    if labelled:
+        check_learnable([one.identity for one in kept], origin)
     return Listing(
         origin,
         Items([one.load for one in kept]),

@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_fill)
 
     _add_evidence(commands)
+    _add_unlabelled(commands.add_parser("unlabelled", help="print how well `calibrate --items` holds on labelled sets"))
 
     _add_training(commands)
     return parser
@@ -136,6 +137,15 @@ def _add_evidence(commands: _Commands) -> None:
     command.add_argument("bundle", type=Path)
     command.add_argument("--pairs", type=Path, required=True, metavar="FILE")
     command.set_defaults(run=_claims)
+
+
+def _add_unlabelled(command: argparse.ArgumentParser) -> None:
+    command.add_argument("bundle", type=Path)
+    add_data(command)
+    command.add_argument("--items", type=int, default=600, help="items of a collection, about (600)")
+    command.add_argument("--ask", type=int, nargs="+", default=[50] * 4, metavar="N", help="questions of each round")
+    command.add_argument("--repeats", type=int, default=200)
+    command.set_defaults(run=_unlabelled)
 
 
 # Each command imports its own libraries: help needs nothing.
@@ -217,6 +227,21 @@ def _claims(chosen: argparse.Namespace) -> None:
     from model_export.results.claims import print_claims
 
     print_claims(chosen.bundle, chosen.pairs, chosen.point)
+
+
+def _unlabelled(chosen: argparse.Namespace) -> None:
+    from model_export.beside import PAIR_SEED
+    from model_export.pairs import read_pairs
+    from model_export.recipe import read_recipe
+    from model_export.results.unlabelled import compare_unlabelled, embed_recipe, embed_table
+    from model_export.subjects import LocalSubject
+
+    subject = LocalSubject(chosen.bundle)
+    if chosen.recipe is not None:
+        sets = embed_recipe(subject, read_recipe(chosen.recipe))
+    else:
+        sets = iter([embed_table(subject, chosen.pairs.name, read_pairs(chosen.pairs, subject.form))])
+    compare_unlabelled(sets, items=chosen.items, questions=chosen.ask, repeats=chosen.repeats, seed=PAIR_SEED)
 
 
 def _own_pairs(chosen: argparse.Namespace) -> None:

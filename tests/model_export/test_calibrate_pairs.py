@@ -229,7 +229,7 @@ def test_texts_and_series_are_calibrated_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["calibrate", "B", "--recipe", "r.toml", "--unit", "x"], "go with --pairs"),
+        (["calibrate", "B", "--recipe", "r.toml", "--unit", "x"], "a recipe says itself"),
         (["evaluate", "--pairs", "p.csv"], "give a bundle, or --url with --model"),
         (["evaluate", "B", "--url", "http://x", "--model", "m", "--pairs", "p.csv"], "give a bundle, or --url"),
         (["evaluate", "--url", "http://x", "--pairs", "p.csv"], "give a bundle, or --url with --model"),

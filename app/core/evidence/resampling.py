@@ -9,7 +9,8 @@ the units' weights summed over copies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ def draw_weights(units: Units, draws: int, seed: int) -> Draws:
         draw = np.repeat(np.arange(draws), groups[:, name])
         weights = rng.multinomial(len(members), np.full(len(members), 1.0 / len(members)), size=len(draw))
         one = _Copies(members, draw, weights.astype(np.float32))
-        total[:, members] = _sum_by_draw(one.weights, draw, draws)
+        total[:, members] = _sum_equal(one.weights, draw, draws)
         copies.append(one)
     return Draws(total, group, tuple(copies))
 
@@ -97,15 +98,22 @@ def resample(binned: Binned, draws: Draws, *, within_groups: bool = False) -> Re
     """
     if within_groups and draws.group is None:
         raise ValueError("pairs within groups need the groups of their units")
-    base = binned.weight.astype(np.float32)
-    sums, totals, squares = [], [], []
+    single = bool((binned.shares.max(axis=1) == 1.0).all())  # one item a unit: adding up is far less than a product
+    places = binned.shares.argmax(axis=1)
+    order = np.argsort(places, kind="stable") if single else np.arange(len(places))
+    ordered = replace(binned, members=binned.members[order])
+    base = binned.weight[order].astype(np.float32)
+    sums: list[npt.NDArray[np.floating[Any]]] = []
+    totals, squares = [], []
     step = max(1, _CHUNK_CELLS // len(binned.members))
     for start in range(0, len(draws.weights), step):
         part = slice(start, min(start + step, len(draws.weights)))
-        weights = _row_weights(binned, draws, part, within_groups) * base
-        sums.append(weights @ binned.shares)
+        weights = _row_weights(ordered, draws, part, within_groups) * base
+        sums.append(
+            _sum_equal(weights.T, places[order], binned.shares.shape[1]).T if single else weights @ binned.shares
+        )
         totals.append(weights.sum(axis=1, dtype=np.float64))
-        squares.append(np.square(weights, dtype=np.float64).sum(axis=1))
+        squares.append(np.einsum("ij,ij->i", weights, weights, dtype=np.float64))
     total, square = np.concatenate(totals), np.concatenate(squares)
     seen = total > 0
     if not seen.any() or (binned.rows > _RULE_OF_THREE and seen.sum() < len(seen) / 2):
@@ -145,15 +153,15 @@ def _row_weights(binned: Binned, draws: Draws, part: slice, within_groups: bool)
         i, j = local[binned.members[columns]].T
         drawn = slice(*np.searchsorted(one.draw, [part.start, part.stop]))
         copies = one.weights[drawn]
-        weights[:, columns] = _sum_by_draw(copies[:, i] * copies[:, j], one.draw[drawn] - part.start, size)
+        weights[:, columns] = _sum_equal(copies[:, i] * copies[:, j], one.draw[drawn] - part.start, size)
     return weights
 
 
-def _sum_by_draw(rows: Float32, draw: Integers, draws: int) -> Float32:
-    """Sum rows (copies, n) of equal draw, which ascend: float32 (draws, n)."""
-    total = np.zeros((draws, rows.shape[1]), dtype=np.float32)
-    if len(draw):
-        present, starts = np.unique(draw, return_index=True)
+def _sum_equal(rows: Float32, number: Integers, count: int) -> Float32:
+    """Sum rows (m, n) of equal number, which ascends and is below `count`: float32 (count, n)."""
+    total = np.zeros((count, rows.shape[1]), dtype=np.float32)
+    if len(number):
+        present, starts = np.unique(number, return_index=True)
         total[present] = np.add.reduceat(rows, starts, axis=0)
     return total
 
