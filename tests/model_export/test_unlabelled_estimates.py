@@ -92,7 +92,7 @@ def test_the_command_prints_a_row_for_a_table_of_pairs(tmp_path: Path, capsys: p
 
 @pytest.mark.skipif("TWINSERVE_DATA" not in os.environ, reason="the real sets are not there (TWINSERVE_DATA)")
 def test_real_signatures_whose_labels_are_hidden_are_told_truly() -> None:
-    subject = LocalSubject(ROOT / "models" / "signatures" / "1.0.1")
+    subject = LocalSubject(ROOT / "models" / "signatures" / "1.0.2")
     (dutch,) = embed_others(subject, read_recipe(ROOT / "recipes" / "signatures.toml"))
     one = try_once(dutch, 150, (50, 50, 50, 50), np.random.default_rng(5))
     told = [told.fnmr for told in one.told if told is not None]
