@@ -19,14 +19,14 @@ from tests.model_export.tiny_sets import (
     write_tiny_recipe,
 )
 
-SMALL = {"dimension": "16", "classes": "4", "per_class": "3"}
+SMALL = {"version": '"1.0.0"', "dimension": "16", "classes": "4", "per_class": "3"}
 CASES: dict[str, tuple[str, Callable[[Path], None], dict[str, str]]] = {
     "questions": (
         ".",
         write_tiny_questions,
         SMALL | {"classes": "6", "width": "24", "hidden": "24", "lexical_dimension": "8"},
     ),
-    "digits": ("fsdd", write_tiny_digits, SMALL | {"classes": "3", "filters": "8"}),
+    "digits": ("fsdd", write_tiny_digits, SMALL | {"classes": "3", "stages": "[4, 6, 8, 8]"}),
     "heartbeat": (
         "ecg_id",
         write_tiny_heartbeats,
