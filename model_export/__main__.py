@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export.adapting.command import add_adapt
 from model_export.command_line import add_data, run_command, said
-from model_export.errors import CommandError, needing
+from model_export.errors import CommandError
 from model_export.fitting.command import add_fit, add_plan
 from model_export.floors import FITS, NONE
+from model_export.importing.command import add_import
 
 if TYPE_CHECKING:
-    from model_export.importing.declaring import Declared
     from model_export.pairs import Words
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -69,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_quantize(commands.add_parser("quantize", help="the same encoder in less precision, as a bundle of its own"))
     _add_calibrate(commands.add_parser("calibrate", help="measure a bundle; write its next version with the evidence"))
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
-    _add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
+    add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
 
     command = commands.add_parser("inspect", help="print what a bundle is, or what an ONNX file takes and gives")
     command.add_argument("path", type=Path, metavar="BUNDLE_OR_FILE")
@@ -138,47 +137,6 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--out", type=Path, help="folder for report.html, its pictures and hardest.csv")
     command.set_defaults(run=_evaluate)
-
-
-def _add_import(command: argparse.ArgumentParser) -> None:
-    sources = command.add_subparsers(dest="source", required=True)
-
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--out", type=Path, default=Path("models"), help="folder of bundles (models)")
-    declared = argparse.ArgumentParser(add_help=False, parents=[common])
-    declared.add_argument("--name", help="the bundle's name; from the source where left out")
-    declared.add_argument("--version", default="1.0.0", help="the bundle's version (1.0.0)")
-    declared.add_argument("--match-means", help="what two matching items have in common")
-    declared.add_argument("--not", dest="not_", help="what a match does not mean")
-    declared.add_argument("--intended-use")
-    declared.add_argument("--weights-licence", help="README.md's where left out and stated there")
-    declared.add_argument("--data-licence", help="licence of the data that the weights were trained on")
-
-    source = sources.add_parser("sentence-transformers", parents=[declared], help="a directory of that library")
-    source.add_argument("path", metavar="DIR_OR_NAME")
-    source.add_argument("--metric", choices=("cosine", "euclidean"), help="where the model's own is neither")
-    source.add_argument(
-        "--window-overlap", type=int, metavar="TOKENS", help="cut long texts into windows that share so many tokens"
-    )
-    source.set_defaults(run=_import_sentence_encoder)
-
-    source = sources.add_parser("onnx", parents=[common], help="an ONNX file, and a spec that says what it takes")
-    source.add_argument("path", type=Path, metavar="FILE")
-    source.add_argument("--spec", type=Path, required=True, help="see docs/importing.md; inspect drafts one")
-    source.add_argument(
-        "--reference",
-        type=Path,
-        metavar="NPZ",
-        help="items, and the vectors that the owner's own pipeline gives for them; else those that the spec names",
-    )
-    source.set_defaults(run=_import_onnx)
-
-    source = sources.add_parser("timm", parents=[declared], help="a backbone of timm, where that is installed")
-    source.add_argument("path", metavar="NAME")
-    source.add_argument(
-        "--pretrained", nargs="?", const=True, metavar="FILE", help="timm's own weights, or those in a file"
-    )
-    source.set_defaults(run=_import_timm)
 
 
 # Each command imports its own libraries: evaluating needs no torch, and help needs nothing.
@@ -271,41 +229,10 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _import_sentence_encoder(chosen: argparse.Namespace) -> None:
-    with needing("import"):
-        from model_export.importing.sentence_encoders import Choices, import_sentence_encoder
-
-    choices = Choices(metric=chosen.metric, window_overlap=chosen.window_overlap)
-    _tell(import_sentence_encoder(chosen.path, chosen.out, _declared(chosen), choices))
-
-
-def _import_onnx(chosen: argparse.Namespace) -> None:
-    from model_export.importing.onnx_files import import_onnx
-
-    _tell(import_onnx(chosen.path, chosen.spec, chosen.out, chosen.reference))
-
-
-def _import_timm(chosen: argparse.Namespace) -> None:
-    from model_export.importing.timm_backbones import import_timm
-
-    _tell(import_timm(chosen.path, chosen.pretrained, chosen.out, _declared(chosen)))
-
-
 def _inspect(chosen: argparse.Namespace) -> None:
     from model_export.inspecting import inspect
 
     inspect(chosen.path, chosen.path.with_suffix(".toml") if chosen.draft_spec == BESIDE else chosen.draft_spec)
-
-
-def _declared(chosen: argparse.Namespace) -> Declared:
-    from model_export.importing.declaring import Declared
-
-    return Declared(**{field.name: getattr(chosen, field.name) for field in fields(Declared)})
-
-
-def _tell(folder: Path) -> None:
-    print(f"wrote {folder}; its verdicts are undetermined, reason uncalibrated, until it is calibrated:")
-    print(f"  python -m model_export calibrate {folder} --pairs FILE")
 
 
 if __name__ == "__main__":
