@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_export.adapting.command import add_adapt
-from model_export.command_line import add_data, run_command, said
+from model_export.command_line import add_data, run_command, said, whole
 from model_export.errors import CommandError
 from model_export.fitting.command import add_fit, add_plan
 from model_export.floors import FITS, NONE
@@ -32,18 +32,6 @@ HELD_STATUS = {"holds": 0, "higher": 3, "too few to say": 4, None: 4}
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     return run_command(_parser(), arguments)
-
-
-def _days(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 36500:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 36500")
-    return int(text)
-
-
-def _questions(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not FEWEST_QUESTIONS <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of questions from {FEWEST_QUESTIONS} to 10000")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +78,12 @@ def _add_calibrate(command: argparse.ArgumentParser) -> None:
     data.add_argument("--items", type=Path, metavar="DIR|TABLE", help="items that nobody labelled")
     command.add_argument("--out", type=Path, help="folder of bundles; the one the bundle lies in when left out")
     asking = command.add_argument_group("with --items", "what a person says of a few pairs; see docs/calibrating.md")
-    asking.add_argument("--ask", type=_questions, metavar="N", help="add N questions to the sheet; publishes nothing")
+    asking.add_argument(
+        "--ask",
+        type=whole("questions", FEWEST_QUESTIONS, 10_000),
+        metavar="N",
+        help="add N questions to the sheet; publishes nothing",
+    )
     asking.add_argument("--answers", type=Path, metavar="FILE", help=f"the sheet of questions ({SHEET} for --ask)")
     _add_words(command)
     command.set_defaults(run=_calibrate)
@@ -118,7 +111,9 @@ def _add_words(command: argparse.ArgumentParser) -> None:
         "--population", type=said, metavar="WORDS", help="what was measured; the table's name when left out"
     )
     own.add_argument("--unit", type=said, metavar="WORD", help="what is counted, as in 'customer'")
-    own.add_argument("--valid-for-days", type=_days, metavar="N", help="how long the evidence holds (730)")
+    own.add_argument(
+        "--valid-for-days", type=whole("days", 1, 36500), metavar="N", help="how long the evidence holds (730)"
+    )
     own.add_argument("--impostor", nargs="+", metavar="WORDS", help="what does not match: words, or TYPE=words each")
 
 

@@ -28,6 +28,7 @@ from scipy.stats import norm
 from app.core.evidence import Rate, fmr_at, fnmr_at, measure
 from app.core.evidence.binning import choose_knots
 from model_export.comparing import Scores
+from model_export.figures import KNOTS
 from model_export.pairs import LABELLED
 
 LEVEL = 0.05
@@ -84,7 +85,7 @@ class Held:
 def show_at(points: Points, scores: Scores, *, draws: int, seed: int) -> list[Shown]:
     """What scores show at the threshold of each point; points as describe_points and /models give them."""
     thresholds = np.array([point["threshold"] for point in points], np.float32)
-    knots = np.unique(np.concatenate([choose_knots(scores.genuine, scores.impostors, 400), thresholds]))
+    knots = np.unique(np.concatenate([choose_knots(scores.genuine, scores.impostors, KNOTS), thresholds]))
     measured = measure(scores.units, scores.genuine, scores.impostors, knots, draws=draws, seed=seed)
     fnmr = measured.fnmr
     assert fnmr is not None  # genuine scores are given

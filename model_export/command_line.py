@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -58,6 +60,32 @@ def add_data(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
     data.add_argument("--recipe", type=Path, help="names the data, its units and its impostors")
     data.add_argument("--pairs", type=Path, metavar="FILE", help="labelled pairs; see docs/calibrating.md")
     return data
+
+
+def whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    """Whole numbers from `least` to `most`, as an argument's type; `what` they are, for its error."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {what} from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def number(words: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """Numbers that fit, as an argument's type; `words` say for its error what the text is not."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is {words}")
+        return value
+
+    return read
 
 
 def said(text: str) -> str:

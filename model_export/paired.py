@@ -17,9 +17,8 @@ from app.core.evidence.binning import bin_scores, choose_knots
 from app.core.evidence.resampling import Draws, Resampled, draw_weights, resample
 from model_export.comparing import Scores
 from model_export.errors import CommandError
-from model_export.figures import FEWEST_UNITS, Bins, pair_draws
+from model_export.figures import FEWEST_UNITS, KNOTS, Bins, pair_draws
 
-KNOTS = 400
 LEVELS = (0.025, 0.975)
 
 Figure = Callable[[Bins, Bins], Bins]

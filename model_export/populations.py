@@ -57,7 +57,7 @@ def read_splits(chosen: recipe.Recipe, run: Path | None = None) -> Splits:
     there, or is not what the reader expects.
     """
     if isinstance(chosen.data, OwnData):
-        return _read_own(chosen, chosen.data, run)
+        return split_own(read_listing(chosen.beside, chosen.data, chosen.modality.name), chosen, run)
     folder, data = recipe.data_folder(chosen), chosen.data
     try:
         splits: Splits = READERS[data.reader].read_splits(folder, data)
@@ -67,9 +67,10 @@ def read_splits(chosen: recipe.Recipe, run: Path | None = None) -> Splits:
     return splits
 
 
-def _read_own(chosen: recipe.Recipe, data: OwnChoice, run: Path | None) -> Splits:
-    """One's own data, read, cut and only then looked through for copies; the plan is printed."""
-    splits = cut_own(read_listing(chosen.beside, data, chosen.modality.name), data, chosen.modality, run)
+def split_own(listing: Listing, chosen: recipe.Recipe, run: Path | None = None) -> Splits:
+    """The parts of a recipe of one's own data, which was read already; the plan is printed. Errors as read_splits."""
+    assert isinstance(chosen.data, OwnData)
+    splits = cut_own(listing, chosen.data, chosen.modality, run)
     for line in plan_lines(splits, hard=chosen.calibration.hard is not None):
         print(line)
     return splits

@@ -63,6 +63,12 @@ def newest(folder: Path) -> Path:
     return max(versions, key=lambda one: version_key(one.name), default=folder)
 
 
+def highest_version(folder: Path) -> tuple[int, ...] | None:
+    """The highest version that a folder of versions holds a name of; None where it holds none, or is not there."""
+    there = (version_key(one.name) for one in folder.glob("*") if VERSION_REGEX.match(one.name))
+    return max(there, default=None)
+
+
 def points_of(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
     """A bundle's operating points as /models shows them: those of a demonstration cannot be asked for."""
     return describe_points(bundle.calibration) if bundle.manifest.status == "released" else ()

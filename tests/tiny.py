@@ -43,7 +43,7 @@ from app.core.evidence import (
     PairScores,
     Units,
     estimate,
-    fit_applicability,
+    fit_together,
     verify,
 )
 from app.core.modalities.base import Limits
@@ -266,7 +266,7 @@ def tiny_calibration(metric: Metric = "cosine") -> Calibration:
             impostor_pairs={"random": len(impostors.score)},
         ),
         failure_to_acquire={},
-        applicability=fit_applicability(rows, np.repeat(np.arange(UNITS), VARIANTS), seed=1),
+        applicability=fit_together([rows], np.repeat(np.arange(UNITS), VARIANTS), seed=1)[0],
         input_applicability=None,
         **estimated.members(),
     )

@@ -15,14 +15,13 @@ from model_export.adapting.frozen import Frozen
 from model_export.adapting.heads import Head
 from model_export.comparing import Scores, affordable, score_all_pairs
 from model_export.datasets import LabelledItems
-from model_export.figures import Bins, auc
+from model_export.figures import KNOTS, Bins, auc
 from model_export.measure import quiet
 from model_export.recipe import Calibration
 from model_export.recipe.measuring import Measuring
 
 MOST_ITEMS = 1500
 """Of more validation items a part is compared, drawn by the seed: a look then takes a second."""
-KNOTS = 400
 
 
 def watched(items: LabelledItems, seed: int) -> LabelledItems:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model_export.command_line import said
-from model_export.fitting.command import add_layout, named_columns
+from model_export.fitting.command import add_layout, add_relation, named_columns
 
 
 def add_adapt(command: argparse.ArgumentParser) -> None:
@@ -18,8 +17,7 @@ def add_adapt(command: argparse.ArgumentParser) -> None:
         "--split-by", choices=("identity", "unit", "group"), help="what is never in two parts, as data.split_by says"
     )
     command.add_argument("--name", help="the new bundle's: small letters, digits and hyphens; NAME-adapted if left out")
-    command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
-    command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
+    add_relation(command)
     command.add_argument(
         "--duplicates", choices=("stop", "drop"), default="stop", help="what copies across parts do: stop it, or leave"
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from app.core.bundle import Draft, Embedding, Licence, Manifest, Numerics, Relation, Training
-from app.core.bundle.manifest import VERSION_REGEX, version_key
 from model_export.adapting.finding import Chosen
 from model_export.adapting.own import Own
 from model_export.importing.publishing import TOLERANCE
+from model_export.subjects import highest_version
 
 PACKAGES = ("onnx", "onnxruntime", "pytorch-metric-learning", "torch")
 
@@ -55,11 +55,10 @@ def relation_of(old: Manifest, match_means: str | None, not_: str | None, own: O
     if match_means is None:
         print(f"a match means, as for {old.key}, {old.relation.match_means}; --match-means says otherwise")
         return Relation(match_means=old.relation.match_means, **{"not": not_ or old.relation.not_})
-    not_ = not_ or f"more than that: what the names in {own.layout.path.name} say was taken as it is"
-    return Relation(match_means=match_means, **{"not": not_})
+    return Relation(match_means=match_means, **{"not": not_ or own.layout.unsaid})
 
 
 def next_major(folder: Path) -> str:
     """1.0.0; where versions are there, the next major one: other weights give other embeddings."""
-    there = [version_key(one.name) for one in folder.glob("*") if VERSION_REGEX.match(one.name)]
-    return f"{max(there)[0] + 1 if there else 1}.0.0"
+    highest = highest_version(folder)
+    return f"{1 if highest is None else highest[0] + 1}.0.0"

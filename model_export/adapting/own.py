@@ -34,7 +34,7 @@ class Own:
     @property
     def said(self) -> str:
         """The data in a few words."""
-        return f"{PLURAL[self.layout.modality]} of {self.layout.path.name}"
+        return f"{self.layout.plural} of {self.layout.path.name}"
 
 
 def read_own(layout: Layout, manifest: Manifest, *, duplicates: str, split_by: str | None = None) -> Own:
@@ -42,9 +42,7 @@ def read_own(layout: Layout, manifest: Manifest, *, duplicates: str, split_by: s
     print(f"{layout.path}: {layout.said}")
     choice = manifest.modality
     if layout.modality != choice.name:
-        raise CommandError(
-            f"{layout.path}: holds {PLURAL[layout.modality]}, and {manifest.key} takes {PLURAL[choice.name]}"
-        )
+        raise CommandError(f"{layout.path}: holds {layout.plural}, and {manifest.key} takes {PLURAL[choice.name]}")
     more = {} if split_by is None else {"split_by": split_by}
     data = layout.data(shares=SHARES, duplicates=duplicates, **more)
     listing = read_listing(Path(), data, layout.modality)

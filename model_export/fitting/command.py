@@ -6,10 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from model_export.command_line import said
+from model_export.command_line import number, said
 from model_export.errors import CommandError
 
 MODALITIES = ("image", "text", "audio", "series")
+_minutes = number("no number of minutes above 0", lambda minutes: 0 < minutes <= 10_000)
 
 
 def add_fit(command: argparse.ArgumentParser) -> None:
@@ -17,8 +18,7 @@ def add_fit(command: argparse.ArgumentParser) -> None:
     _add_data(command, "a folder or a table of your own, or a recipe that fit wrote")
     command.add_argument("--name", help="the bundle's: small letters, digits and hyphens")
     command.add_argument("--minutes", type=_minutes, metavar="N", help="time to train in (10); measuring comes on top")
-    command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
-    command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
+    add_relation(command)
     command.add_argument(
         "--duplicates", choices=("stop", "drop"), help="what copies across parts do: stop it, or be left out (stop)"
     )
@@ -69,14 +69,10 @@ def add_layout(command: argparse.ArgumentParser) -> None:
     command.add_argument("--modality", choices=MODALITIES, help="what the items are, where it cannot be seen")
 
 
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
-    return minutes
+def add_relation(command: argparse.ArgumentParser) -> None:
+    """Options that say what a match means."""
+    command.add_argument("--match-means", type=said, metavar="WORDS", help="what two matching items have in common")
+    command.add_argument("--not", dest="not_", type=said, metavar="WORDS", help="what a match does not mean")
 
 
 def named_columns(chosen: argparse.Namespace) -> dict[str, str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from app.core.bundle import read_bundle
-from app.core.bundle.manifest import VERSION_REGEX, version_key
 from model_export.datasets import Splits
 from model_export.datasets.listing import Listing
 from model_export.errors import CommandError
@@ -21,10 +20,10 @@ from model_export.fitting.planning import needed_lines
 from model_export.fitting.recipes import Material, Wanted, grouping, lasting, write_recipe
 from model_export.fitting.starts import Start, find_starts, small_start, start_from
 from model_export.fitting.trying import choose_start
-from model_export.populations import read_listing, read_splits
+from model_export.populations import read_listing, split_own
 from model_export.recipe import Recipe
 from model_export.splitting import check_parts, cut
-from model_export.subjects import LocalSubject, newest
+from model_export.subjects import LocalSubject, highest_version, newest
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MINUTES = 10.0
@@ -108,7 +107,7 @@ def _write(asked: Asked) -> tuple[Path, Splits]:
         small = replace(small, said=f"measures {asked.bundle} as it is: what follows of training does not count")
     recipe = write(recipe_path, small, lasting(minutes))
     run = run_folder(recipe, asked.runs)
-    splits = read_splits(recipe, run)
+    splits = split_own(listing, recipe, run)
     if asked.start is not None:
         write(recipe_path, start_from(asked.start, layout.modality), lasting(minutes))
     elif asked.bundle is None:
@@ -158,13 +157,13 @@ def _relation(asked: Asked, layout: Layout) -> tuple[str, str]:
         not_ = not_ or input("And what does a match not mean (may be left empty)? ").strip()
     if not means:
         raise CommandError(MATCH_MEANS)
-    return means, not_ or f"more than that: what the names in {layout.path.name} say was taken as it is"
+    return means, not_ or layout.unsaid
 
 
 def _version(folder: Path) -> str:
     """1.0.0; where versions are there, the next minor one."""
-    there = [version_key(one.name) for one in folder.glob("*") if VERSION_REGEX.match(one.name)]
-    return "1.0.0" if not there else f"{max(there)[0]}.{max(there)[1] + 1}.0"
+    highest = highest_version(folder)
+    return "1.0.0" if highest is None else f"{highest[0]}.{highest[1] + 1}.0"
 
 
 def _tell(recipe_path: Path, done: Fitted, models: Path) -> None:

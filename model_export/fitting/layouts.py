@@ -39,6 +39,16 @@ class Layout:
     modality: str
     said: str
 
+    @property
+    def plural(self) -> str:
+        """The kind of its items in a word."""
+        return PLURAL[self.modality]
+
+    @property
+    def unsaid(self) -> str:
+        """What a match does not mean, where nobody says it."""
+        return f"more than that: what the names in {self.path.name} say was taken as it is"
+
     def data(self, **more: Any) -> OwnChoice:
         """The section as a recipe has it, its licence not stated; `more` are further fields."""
         try:

@@ -78,7 +78,7 @@ def _sections(
             "version": wanted.version,
             "seed": 1,
             "weights_licence": NOT_STATED,
-            "intended_use": f"Telling whether two {_plural(layout)} match, where a match means {wanted.match_means}.",
+            "intended_use": f"Telling whether two {layout.plural} match, where a match means {wanted.match_means}.",
         },
         "relation": {"match_means": wanted.match_means, "not": wanted.not_},
         "data": {**layout.section, **material.more, "licence": NOT_STATED},
@@ -93,10 +93,6 @@ def _sections(
         "schedule": {**start.schedule, **length},
         "calibration": describe_measuring(material),
     }
-
-
-def _plural(layout: Layout) -> str:
-    return {"image": "pictures", "audio": "sounds", "text": "texts", "series": "series"}[layout.modality]
 
 
 def choose_sampler(material: Material, batch: tuple[int, int]) -> dict[str, Any]:
@@ -126,7 +122,7 @@ def describe_measuring(material: Material) -> dict[str, Any]:
         if splits.calibration.pairs is not None
         else "identity"
     )
-    what = f"{_plural(layout)} of {layout.path.name}"
+    what = f"{layout.plural} of {layout.path.name}"
     own: dict[str, Any] = {
         "population": what if splits.frozen else f"{what}, of those that did not train",
         "unit": unit,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_export.command_line import add_data, run_command
+from model_export.command_line import add_data, number, run_command
 from model_export.floors import FITS
 
 if TYPE_CHECKING:
@@ -20,24 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(_parser(), arguments)
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 <= rate <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate from 0 to 1")
-    return rate
-
-
-def _megapixels(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = math.nan
-    if not 0 < size <= 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of megapixels up to 50")
-    return size
+_rate = number("no rate from 0 to 1", lambda rate: 0 <= rate <= 1)
+_megapixels = number("no number of megapixels up to 50", lambda size: 0 < size <= 50)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -100,7 +100,7 @@ def read_answers(
     drawn = _by_knot(frame, pairs, knots)
     score, genuine = frame.score[asked], match > 0
     fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine]))
-    share = _share(pairs.sum(axis=1) / len(frame))
+    share = rate_of(pairs.sum(axis=1) / len(frame))
     alike = 1.0 + share.value * (frame.items - 1)
     types = [kind.model_copy(update={"unit_pairs": max(1, round(kind.unit_pairs / alike**2))})]
     curves = [_without_matches(random, drawn.matching / len(frame), share, types[0], alike)]
@@ -238,7 +238,8 @@ def _without_matches(
     )
 
 
-def _share(draws: Float64) -> Rate:
+def rate_of(draws: Float64) -> Rate:
+    """The median of draws (draws,), and their 2.5 and 97.5 % quantiles."""
     low, value, high = (float(one) for one in np.quantile(draws, (0.025, 0.5, 0.975)))
     return Rate(value=value, low=low, high=high)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.evidence import Calibration, Rate
+from app.core.evidence import Calibration
 from model_export.beside import PAIR_DRAWS, PAIR_SEED
 from model_export.card import Table, show
 from model_export.errors import CommandError
@@ -18,7 +18,7 @@ from model_export.evidence import Sample, Study, measure_evidence
 from model_export.pairs import Words
 from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
-from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, read_answers
+from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, rate_of, read_answers
 from model_export.unlabelled.asking import LEVELS, first_questions, next_questions
 from model_export.unlabelled.collecting import draw_strangers, open_collection, tell_answers
 from model_export.unlabelled.curve import Answers, draw_matches
@@ -149,5 +149,4 @@ def _tell_so_far(frame: Frame, answers: Answers) -> None:
     total = np.maximum(matches.sum(axis=1), 1)
     for level in LEVELS:
         missed = matches[:, frame.middle[frame.bin] > level].sum(axis=1) / total
-        low, value, high = (float(one) for one in np.quantile(missed, (0.025, 0.5, 0.975)))
-        print(f"so far: FNMR {show(Rate(value=value, low=low, high=high))} where {level:.0e} of all pairs score higher")
+        print(f"so far: FNMR {show(rate_of(missed))} where {level:.0e} of all pairs score higher")

@@ -171,11 +171,17 @@ def _climb(
         odds = _log_odds(parameters, basis, nearness)
         return float(weight * (match * odds - np.logaddexp(0.0, odds)).sum() - parameters @ parameters / 2.0)
 
+    def look(parameters: Float64) -> tuple[Float64, Float64]:
+        """Where it rises, and how steeply that falls off."""
+        slopes, chance = _gradient(parameters, basis, nearness), expit(_log_odds(parameters, basis, nearness))
+        rise = weight * slopes.T @ (match - chance) - parameters
+        steepness = (slopes * (weight * chance * (1.0 - chance))[:, np.newaxis]).T @ slopes + np.eye(len(parameters))
+        return np.asarray(rise), np.asarray(steepness)
+
     here, now = start, gain(start)
     for _ in range(60):
-        slopes, chance = _gradient(here, basis, nearness), expit(_log_odds(here, basis, nearness))
-        steepness = (slopes * (weight * chance * (1.0 - chance))[:, np.newaxis]).T @ slopes + np.eye(len(here))
-        step = np.linalg.solve(steepness, weight * slopes.T @ (match - chance) - here)
+        rise, steepness = look(here)
+        step = np.linalg.solve(steepness, rise)
         size = 1.0
         while gain(here + size * step) < now and size > 1e-4:
             size /= 2.0
@@ -183,6 +189,4 @@ def _climb(
         here = here + size * step
         if now - before < 1e-7:
             break
-    slopes, chance = _gradient(here, basis, nearness), expit(_log_odds(here, basis, nearness))
-    steepness = (slopes * (weight * chance * (1.0 - chance))[:, np.newaxis]).T @ slopes + np.eye(len(here))
-    return here, np.linalg.inv(steepness)
+    return here, np.asarray(np.linalg.inv(look(here)[1]))

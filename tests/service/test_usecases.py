@@ -29,7 +29,7 @@ from app.core.errors import (
     TwinserveError,
     UnusableInput,
 )
-from app.core.evidence import Selectors, fit_applicability
+from app.core.evidence import Selectors, fit_together
 from app.core.evidence.applicability import distances
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import NullObserver
@@ -318,7 +318,7 @@ async def test_input_unlike_those_measured_is_refused_though_its_embedding_is_or
             for variant in range(6)
         ]
     )
-    measured = fit_applicability(summaries, np.repeat(np.arange(40), 6), seed=0)
+    (measured,) = fit_together([summaries], np.repeat(np.arange(40), 6), seed=0)
     bundle = replace(model.bundle, calibration=calibration.model_copy(update={"input_applicability": measured}))
     service = Service(
         lambda: Registry([replace(model, bundle=bundle)], default=None, aliases={}), NullObserver(), EXECUTOR, today

@@ -5,7 +5,7 @@ choose_each, bound_family and conclude. The offline half measures: estimate, ver
 ratio), add_references, add_external, withdraw_claims, fit_together. No items are kept and no files are read here.
 """
 
-from app.core.evidence.applicability import fit_applicability, fit_together, is_outside
+from app.core.evidence.applicability import fit_together, is_outside
 from app.core.evidence.calibration import (
     Applicability,
     Calibration,
@@ -71,7 +71,6 @@ __all__ = [
     "disagreeing_points",
     "disagreements",
     "estimate",
-    "fit_applicability",
     "fit_together",
     "fmr_at",
     "fnmr_at",

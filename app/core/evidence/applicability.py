@@ -40,14 +40,6 @@ def distances(applicability: Applicability, embeddings: npt.NDArray[Any]) -> _Fl
     return _distances(embeddings, mean, components, np.array(applicability.variances), applicability.residual_variance)
 
 
-def fit_applicability(
-    embeddings: npt.NDArray[Any], unit: npt.NDArray[np.integer], *, seed: int, level: float = 0.01
-) -> Applicability:
-    """The model of one kind of rows; see fit_together."""
-    (model,) = fit_together([embeddings], unit, seed=seed, level=level)
-    return model
-
-
 def fit_together(
     kinds: Sequence[npt.NDArray[Any]], unit: npt.NDArray[np.integer], *, seed: int, level: float = 0.01
 ) -> tuple[Applicability, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.core.evidence import Applicability, fit_applicability, fit_together, is_outside
+from app.core.evidence import Applicability, fit_together, is_outside
 from app.core.evidence.applicability import distances
 
 UNITS, ITEMS, DIMENSION = 120, 20, 48
@@ -23,9 +23,15 @@ def population(seed: int, shift: float = 0.0) -> tuple[Rows, npt.NDArray[np.int6
     return rows.astype(np.float32), np.repeat(np.arange(UNITS), ITEMS)
 
 
+def fit_one(rows: Rows, unit: npt.NDArray[np.int64], *, seed: int) -> Applicability:
+    """The model of one kind of rows alone."""
+    (model,) = fit_together([rows], unit, seed=seed)
+    return model
+
+
 def fit() -> Applicability:
     rows, unit = population(1)
-    return fit_applicability(rows, unit, seed=3)
+    return fit_one(rows, unit, seed=3)
 
 
 @pytest.mark.parametrize("components", [8, 32, 64])
@@ -46,7 +52,7 @@ def test_new_units_are_seldom_refused_where_few_were_measured() -> None:
         rows, unit = population(seed)
         for first in range(0, UNITS, 24):
             chosen = (unit >= first) & (unit < first + 24) & (np.arange(len(unit)) % ITEMS < 10)
-            model = fit_applicability(rows[chosen], unit[chosen], seed=seed)
+            model = fit_one(rows[chosen], unit[chosen], seed=seed)
             refused.append(np.mean(distances(model, fresh) > model.threshold))
     assert np.mean(refused) < 0.03
 
@@ -59,7 +65,7 @@ def test_two_models_together_refuse_no_more_than_one_alone() -> None:
     beyond = [distances(m, part) > m.threshold for m, part in zip(models, (fresh[:, :20], fresh[:, 20:]), strict=True)]
     assert 0.003 < np.any(beyond, axis=0).mean() < 0.02
     assert all(one.any() for one in beyond)
-    apart = [fit_applicability(kind, unit, seed=3).threshold for kind in kinds]
+    apart = [fit_one(kind, unit, seed=3).threshold for kind in kinds]
     assert all(model.threshold > alone for model, alone in zip(models, apart, strict=True))
 
 
@@ -67,9 +73,9 @@ def test_one_odd_item_of_ones_own_does_not_let_everything_in() -> None:
     rows, unit = population(1)
     odd = rows[:200].copy()
     odd[7] *= -40
-    model = fit_applicability(odd, unit[:200], seed=3)
+    model = fit_one(odd, unit[:200], seed=3)
     assert model.threshold < 0.5 * distances(model, odd[7:8])[0]
-    assert model.threshold == pytest.approx(fit_applicability(rows[:200], unit[:200], seed=3).threshold, rel=0.5)
+    assert model.threshold == pytest.approx(fit_one(rows[:200], unit[:200], seed=3).threshold, rel=0.5)
 
 
 def test_items_of_another_kind_are_refused() -> None:
@@ -82,7 +88,7 @@ def test_items_of_another_kind_are_refused() -> None:
 
 def test_distance_is_that_of_the_full_covariance_when_every_component_is_kept() -> None:
     rows = np.random.default_rng(5).normal(size=(4000, 3)).astype(np.float32) * np.array([1, 2, 3], np.float32)
-    model = fit_applicability(rows, np.arange(4000), seed=1)
+    model = fit_one(rows, np.arange(4000), seed=1)
     probe = np.array([[1.0, -2.0, 4.0]], np.float32)
     covariance = np.diag([1.0, 4.0, 9.0])
     expected = np.sqrt(probe[0] @ np.linalg.inv(covariance) @ probe[0])
@@ -105,9 +111,9 @@ def test_an_embedding_of_another_length_is_a_mistake() -> None:
 def test_too_few_items_for_the_level_are_said_so() -> None:
     rows, unit = population(1)
     with pytest.raises(ValueError, match="at least 199 items"):
-        fit_applicability(rows[:180], unit[:180], seed=3)
+        fit_one(rows[:180], unit[:180], seed=3)
     with pytest.raises(ValueError, match="at least two units"):
-        fit_applicability(rows[:20], unit[:20], seed=3)
+        fit_one(rows[:20], unit[:20], seed=3)
 
 
 def test_the_model_survives_json_and_stays_small() -> None:
