@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -177,6 +178,9 @@ class Worker:
 
     def _loaded(self, registry: Registry, refused: Mapping[str, str]) -> None:
         self._registry = registry
+        # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
+        gc.collect()
+        gc.freeze()
         self._tell(Loaded(dict(refused), {model.key: model.encoder.provider for model in registry}))
 
     def _fail(self, reason: str, hopeless: bool) -> None:

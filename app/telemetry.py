@@ -7,6 +7,7 @@ never falls while the service runs, and the number of files stays bounded howeve
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import prometheus_client.values
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -53,11 +55,14 @@ class Telemetry:
         return telemetry
 
     def _make_metrics(self, registry: CollectorRegistry | None) -> None:
-        def counter(name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
-            return Counter(name, meaning, labels, registry=registry)
+        # By label values, of which there are few: the library's own look-up locks and makes strings each time.
+        def counter(name: str, meaning: str, labels: tuple[str, ...]) -> Callable[..., Counter]:
+            return functools.cache(Counter(name, meaning, labels, registry=registry).labels)
 
-        def histogram(name: str, meaning: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Histogram:
-            return Histogram(name, meaning, labels, buckets=tuple(buckets), registry=registry)
+        def histogram(
+            name: str, meaning: str, labels: tuple[str, ...], buckets: Iterable[float]
+        ) -> Callable[..., Histogram]:
+            return functools.cache(Histogram(name, meaning, labels, buckets=tuple(buckets), registry=registry).labels)
 
         self._requests = counter("twinserve_requests", "Requests answered", ("route", "code"))
         self._request_s = histogram("twinserve_request_seconds", "Time to answer a request", ("route",), _REQUEST_S)
@@ -70,29 +75,29 @@ class Telemetry:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        self._requests(route, str(status)).inc()
+        self._request_s(route).observe(seconds)
 
     def refused(self, code: str) -> None:
         """Count one refusal."""
-        self._refused.labels(code).inc()
+        self._refused(code).inc()
 
     def prepared(self, model: str, seconds: float) -> None:
         """Time one item's preparation."""
-        self._prepare_s.labels(model).observe(seconds)
+        self._prepare_s(model).observe(seconds)
 
     def queued(self, model: str, seconds: float) -> None:
         """Time one item's wait."""
-        self._queue_s.labels(model).observe(seconds)
+        self._queue_s(model).observe(seconds)
 
     def batch(self, model: str, items: int, seconds: float) -> None:
         """Time one batch and count its items."""
-        self._batch_items.labels(model).observe(items)
-        self._inference_s.labels(model).observe(seconds)
+        self._batch_items(model).observe(items)
+        self._inference_s(model).observe(seconds)
 
     def verdict(self, model: str, operating_point: str, verdict: str) -> None:
         """Count one verdict."""
-        self._verdicts.labels(model, operating_point, verdict).inc()
+        self._verdicts(model, operating_point, verdict).inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """Return what /metrics answers, and its media type."""
@@ -137,6 +142,11 @@ def shared_registry(folder: Path, *, states: Collector | None = None) -> Collect
     return registry
 
 
+@functools.lru_cache(maxsize=1)  # lines come by the thousand a second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record: time, level, logger, message, and whatever was given as `extra`. Payloads never are."""
 
@@ -145,7 +155,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a newline."""
         line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -153,13 +163,19 @@ class JsonLines(logging.Formatter):
         line.update((name, value) for name, value in record.__dict__.items() if name not in self._OWN)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # text that is no Unicode, an integer beyond 64 bits
+            return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def log_to_stderr(level: str) -> None:
     """Send this process's log records of `level` and above to stderr, as JSON lines. Called once, at its start."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    # What a line never shows is not looked for ("Optimization" in the documentation of logging).
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -9,8 +9,9 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,10 +20,12 @@ from starlette.types import ASGIApp
 
 from app.api import build
 from app.core.bundle import Bundle
-from app.core.modalities.base import Limits, Prepared
+from app.core.errors import TwinserveError
+from app.core.modalities.base import Limits
 from app.core.observe import ModelState, NullObserver, Observer, Readiness
 from app.runtime.batcher import Batcher
-from app.runtime.registry import Model, Registry, Row, load_models
+from app.runtime.engine import Encoded, Work
+from app.runtime.registry import Model, Registry, load_models
 from app.service import Service
 from tests.tiny import tiny_png
 
@@ -124,6 +127,14 @@ def check_problem(body: dict[str, Any], status: int, code: str, pointer: str | N
     assert "/app/" not in body["detail"]
 
 
+def altered(model: Model, **changes: Any) -> Registry:
+    """The model with a queue of its own, and an engine with another bundle, encoder or observer."""
+    engine = replace(model.engine, **changes)
+    run = partial(engine.run, largest=64)
+    batcher = Batcher[Work, Encoded](run, cap=64, queue_items=64, queue_ms=5000, executor=EXECUTOR)
+    return Registry([Model(engine, batcher, model.limits)], default=None, aliases={})
+
+
 @dataclass
 class Gate:
     """A model whose batches wait until the gate opens; what ran is counted."""
@@ -132,17 +143,20 @@ class Gate:
     started: threading.Event = field(default_factory=threading.Event)
     ran: list[int] = field(default_factory=list)
 
-    def registry(self, model: Model, *, queue_items: int = 64, cap: int = 1) -> Registry:
+    def registry(
+        self, model: Model, *, queue_items: int = 64, cap: int = 1, observer: Observer | None = None
+    ) -> Registry:
         """The model behind this gate."""
+        engine = model.engine if observer is None else replace(model.engine, observer=observer)
 
-        def run(items: Sequence[Prepared]) -> Sequence[Row]:
+        def run(items: Sequence[Work]) -> Sequence[Encoded | TwinserveError]:
             self.started.set()
             assert self.opened.wait(20)
             self.ran.append(len(items))
-            return list(model.encoder.embed_prepared(items))
+            return engine.run(items, largest=cap)
 
-        batcher = Batcher[Prepared, Row](run, cap=cap, queue_items=queue_items, queue_ms=60_000, executor=EXECUTOR)
-        return Registry([Model(model.bundle, model.encoder, batcher, model.limits)], default=None, aliases={})
+        batcher = Batcher[Work, Encoded](run, cap=cap, queue_items=queue_items, queue_ms=60_000, executor=EXECUTOR)
+        return Registry([Model(engine, batcher, model.limits)], default=None, aliases={})
 
     async def wait_started(self) -> None:
         """Until a batch is at the gate."""

@@ -35,11 +35,7 @@ def similarity(a: _Real, b: _Real, metric: Metric) -> np.float32:
     Raises UnusableInput for an embedding that is not finite, or is zero where the metric is cosine; ValueError for
     shapes that do not fit.
     """
-    if metric == "euclidean":
-        return np.float32(0.0) - euclidean_distance(a, b)
-    left, right = _rows(a, 1), _rows(b, 1)
-    _same_length(left, right)
-    return np.float32(_cosines(left, right, _squares(left, nonzero=True), _squares(right, nonzero=True)))
+    return compare(a, b, metric)[0]
 
 
 def euclidean_distance(a: _Real, b: _Real) -> np.float32:
@@ -47,6 +43,17 @@ def euclidean_distance(a: _Real, b: _Real) -> np.float32:
     left, right = _rows(a, 1), _rows(b, 1)
     _same_length(left, right)
     return np.float32(_distances(left, right))
+
+
+def compare(a: _Real, b: _Real, metric: Metric) -> tuple[np.float32, np.float32]:
+    """`similarity` and `euclidean_distance` of two embeddings at once, bit for bit. Errors as in similarity."""
+    left, right = _rows(a, 1), _rows(b, 1)
+    _same_length(left, right)
+    distance = np.float32(_distances(left, right))
+    if metric == "euclidean":
+        return np.float32(0.0) - distance, distance
+    score = _cosines(left, right, _squares(left, nonzero=True), _squares(right, nonzero=True))
+    return np.float32(score), distance
 
 
 def similarity_matrix(a: _Real, b: _Real, metric: Metric) -> Float32:

@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 class Batcher(Generic[T, R]):
     """Runs `run` on batches of at most `cap` payloads, at most `in_flight` batches at a time.
 
-    `run` maps payloads to as many results, in order; it is called in `executor`, or on the event loop where that is
-    None (only for work of a millisecond or two). `queue_items` bounds the places given out, `queue_ms` the wait that
+    `run` maps payloads to as many outcomes, in order; it is called in `executor`, or on the event loop where the batch
+    is expected to take less than `inline_below_s`. `queue_items` bounds the places given out, `queue_ms` the wait that
     a newcomer may expect. `seconds_per_item` is the pace assumed until a full batch has been measured. `on_queued`
     gets each item's wait, `on_batch` each batch's items and time, both in seconds; `on_death` a one-line reason, once,
     should the engine stop for good. `clock` counts seconds, monotonic.
@@ -41,12 +41,13 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[T]], Iterable[R]],
+        run: Callable[[Sequence[T]], Iterable[R | TwinserveError]],
         *,
         cap: int,
         queue_items: int,
         queue_ms: float,
-        executor: Executor | None,
+        executor: Executor,
+        inline_below_s: float = 0.0,
         in_flight: int = 1,
         seconds_per_item: float = 0.0,
         on_queued: Callable[[float], None] = lambda _: None,
@@ -61,6 +62,7 @@ class Batcher(Generic[T, R]):
         self._queue_items = queue_items
         self._queue_s = queue_ms / 1000
         self._executor = executor
+        self._inline_below_s = inline_below_s
         self._free_slots = self._slots = in_flight
         self._pace = seconds_per_item
         self._on_queued, self._on_batch, self._on_death = on_queued, on_batch, on_death
@@ -137,7 +139,7 @@ class Batcher(Generic[T, R]):
         try:
             while self._free_slots and self._stopped is None and (batch := self._take()):
                 self._free_slots -= 1
-                if self._executor is None:
+                if len(batch) * self._pace * self._slots < self._inline_below_s:
                     self._finish(batch, *self._attempt([item.payload for item in batch]))
                     if self._queue:
                         self._schedule(loop)  # one batch a turn, so that the loop can breathe
@@ -175,7 +177,7 @@ class Batcher(Generic[T, R]):
         """
         began = self._clock()
         try:
-            results: list[R | TwinserveError] = list(self._run(payloads))
+            results = list(self._run(payloads))
             if len(results) != len(payloads):
                 raise ValueError(f"{len(payloads)} items gave {len(results)} results")
         except Exception as error:
@@ -244,7 +246,6 @@ class Reservation(Generic[T, R]):
         self._batcher = batcher
         self._held = count
         self._bulk = bulk
-        self._submitted = False
 
     def __enter__(self) -> Self:
         return self
@@ -259,12 +260,13 @@ class Reservation(Generic[T, R]):
         self._held = count
 
     async def submit(self, payloads: Sequence[T]) -> list[R | TwinserveError]:
-        """Queue at most as many payloads as are reserved and return an outcome for each, in order. Once only.
+        """Queue at most as many payloads as are reserved and return an outcome for each, in order.
+
+        The places of the others are given back. It may be called again, for those that must go in once more.
 
         An item's failure is an outcome. Raises Internal if the engine dies meanwhile, NotReady if it is closed.
         """
-        if self._submitted or len(payloads) > self._held:
-            raise ValueError("a reservation takes one submit, of no more payloads than it has places")
-        self._submitted = True
+        if len(payloads) > self._held:
+            raise ValueError("a reservation takes no more payloads than it has places")
         self._keep(len(payloads))
         return await self._batcher._submit(payloads, self._bulk)

@@ -54,6 +54,8 @@ class Encoder:
 
     def summarize(self, item: Prepared) -> Rows:
         """The mean of the modality's summaries of an item's windows, float32 (s,)."""
+        if len(item.windows) == 1:
+            return self.modality.summarize(item.windows[0])
         mean: Rows = np.mean([self.modality.summarize(window) for window in item.windows], axis=0, dtype=np.float32)
         return mean
 

@@ -4,36 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from functools import partial
-
-import numpy as np
-import numpy.typing as npt
 
 from app.core.bundle import CPU, Bundle, highest
 from app.core.errors import BundleRefused, InvalidRequest, UnknownModel
-from app.core.modalities.base import Limits, Prepared
+from app.core.evidence import Choice, Selectors, choose
+from app.core.modalities.base import Limits
 from app.core.observe import Observer
+from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.batcher import Batcher
 from app.runtime.encoder import Encoder
+from app.runtime.engine import Encoded, Engine, Work
 from app.runtime.session import Device
 
-INLINE_BELOW_S = 0.002
-"""A largest batch faster than this runs on the event loop: handing it to a thread would cost more than it saves."""
+INLINE_BELOW_S = 0.004
+"""A batch that is expected to be faster than this runs on the event loop: see docs/decisions/0014."""
+INLINE_BYTES = 16 * 1024
+INLINE_LIMITS = Limits(max_body_bytes=INLINE_BYTES, max_pixels=256 * 256, max_seconds=10.0)
+"""What a batch prepares itself. Larger items would stall the rest of their batch (a 12-megapixel photograph takes tens
+of milliseconds), and bytes alone do not bound the work: two kilobytes of WebP can hold fifty megapixels.
+"""
+MOST_CHOICES = 256
 CUDA_IN_FLIGHT = 2
 """Batches in flight on CUDA, so that the device computes one while the next is handed over."""
-
-Row = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """One served bundle. The batcher maps prepared items to their embeddings, float32 (d,)."""
+    """One served bundle. The batcher maps items, prepared or small, to what the engine makes of them."""
 
-    bundle: Bundle
-    encoder: Encoder
-    batcher: Batcher[Prepared, Row]
+    engine: Engine
+    batcher: Batcher[Work, Encoded]
     limits: Limits
+    choices: dict[Selectors, Choice] = field(default_factory=dict)
+    """Where pairs were judged before, by how they were asked for: callers ask in few ways, over and over."""
+
+    def choose(self, selectors: Selectors) -> Choice:
+        """Where pairs are judged; raises what evidence.choose raises."""
+        choice = self.choices.get(selectors)
+        if choice is None:
+            manifest = self.bundle.manifest
+            floor = GUARD_BAND_FLOORS[manifest.graph.precision]
+            choice = choose(self.bundle.calibration, manifest.status, selectors, guard_band_floor=floor)
+            if len(self.choices) >= MOST_CHOICES:
+                self.choices.clear()
+            self.choices[selectors] = choice
+        return choice
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is served."""
+        return self.engine.bundle
+
+    @property
+    def encoder(self) -> Encoder:
+        """The bundle's encoder."""
+        return self.engine.encoder
 
     @property
     def key(self) -> str:
@@ -121,18 +148,19 @@ def load_models(
             refused[bundle.key] = error.detail
             continue
         cap = max((size for size, taken in seconds.items() if taken <= batch_ms / 1000), default=1)
-        inline = seconds[cap] < INLINE_BELOW_S and encoder.provider == CPU
-        batcher = Batcher[Prepared, Row](
-            partial(encoder.embed_prepared, largest=cap),
+        engine = Engine(bundle, encoder, Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS))), observer)
+        batcher = Batcher[Work, Encoded](
+            partial(engine.run, largest=cap),
             cap=cap,
             queue_items=queue_items,
             queue_ms=queue_ms,
-            executor=None if inline else executor,
+            executor=executor,
+            inline_below_s=INLINE_BELOW_S if encoder.provider == CPU else 0.0,
             in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
             seconds_per_item=seconds[cap] / cap,
             on_queued=partial(observer.queued, bundle.key),
             on_batch=partial(observer.batch, bundle.key),
             on_death=partial(on_death, bundle.key),
         )
-        models.append(Model(bundle, encoder, batcher, limits))
+        models.append(Model(engine, batcher, limits))
     return Registry(models, default=default, aliases=aliases), refused

@@ -1,12 +1,12 @@
 """Use cases without HTTP: embed items, compare pairs of them, match one against a file, describe the models.
 
-items.py tells what an item is, inference.py turns distinct items into embeddings, placing.py looks at each once,
-matching.py judges a file of references, usecases.py is the Service. No statuses, no frameworks.
+items.py tells what an item is, inference.py turns distinct items into embeddings, notices.py says what was done to
+them, matching.py judges a file of references, usecases.py is the Service. No statuses, no frameworks.
 """
 
 from app.service.items import Blob, RawItem
 from app.service.matching import Matched, Reference
-from app.service.placing import Notice
+from app.service.notices import Notice
 from app.service.usecases import Comparison, Embedded, Service
 
 __all__ = ["Blob", "Comparison", "Embedded", "Matched", "Notice", "RawItem", "Reference", "Service"]

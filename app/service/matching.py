@@ -17,8 +17,9 @@ from app.core.bundle import Bundle
 from app.core.errors import TwinserveError
 from app.core.evidence import Choice, Judgement, Reason, Side, bound_family, conclude, judge
 from app.core.scoring import Aggregation, Verdict, aggregate, similarity_matrix
+from app.runtime.engine import Encoded
 from app.service.items import Content, Given, Key, RawItem
-from app.service.placing import Notice, Placed
+from app.service.notices import Notice
 
 _Item = Content | Given
 
@@ -95,7 +96,7 @@ def gather(probe: RawItem, references: Sequence[Reference], read: Callable[[RawI
 
 def judge_references(
     file: File,
-    outcomes: Mapping[Key, Placed | TwinserveError],
+    outcomes: Mapping[Key, Encoded | TwinserveError],
     choices: Mapping[int, Choice],
     aggregation: Aggregation,
     bundle: Bundle,
@@ -137,7 +138,7 @@ def judge_references(
     )
 
 
-def _all_placed(file: File, outcomes: Mapping[Key, Placed | TwinserveError]) -> dict[Key, Placed]:
+def _all_placed(file: File, outcomes: Mapping[Key, Encoded | TwinserveError]) -> dict[Key, Encoded]:
     placed = {}
     for item, pointer in file.places():
         outcome = outcomes[item.key]
@@ -147,13 +148,13 @@ def _all_placed(file: File, outcomes: Mapping[Key, Placed | TwinserveError]) -> 
     return placed
 
 
-def _scores(file: File, placed: Mapping[Key, Placed], bundle: Bundle) -> list[np.float32]:
+def _scores(file: File, placed: Mapping[Key, Encoded], bundle: Bundle) -> list[np.float32]:
     """The probe's score with every item of every reference, in order."""
-    probe, *rows = (placed[item.key].encoded.vector for item in file.items)
+    probe, *rows = (placed[item.key].vector for item in file.items)
     return list(similarity_matrix(probe[np.newaxis], np.stack(rows), bundle.manifest.embedding.metric)[0])
 
 
-def _outside(probe: Placed, items: Sequence[Placed]) -> list[Side]:
+def _outside(probe: Encoded, items: Sequence[Encoded]) -> list[Side]:
     sides: list[Side] = ["probe"] if probe.outside else []
     return [*sides, "reference"] if any(item.outside for item in items) else sides
 

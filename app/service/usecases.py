@@ -14,15 +14,16 @@ import numpy.typing as npt
 
 from app.core.bundle import Bundle
 from app.core.errors import InvalidRequest, TwinserveError
-from app.core.evidence import Choice, Judgement, Selectors, Side, choose, choose_each, judge
+from app.core.evidence import Choice, Judgement, Selectors, Side, choose_each, judge
 from app.core.observe import Observer
-from app.core.scoring import GUARD_BAND_FLOORS, Aggregation, euclidean_distance, similarity
+from app.core.scoring import GUARD_BAND_FLOORS, Aggregation, compare
+from app.runtime.engine import Encoded
 from app.runtime.registry import Model, Registry
 from app.service.describe import describe_model
-from app.service.inference import Encoded, encode
+from app.service.inference import encode
 from app.service.items import Content, Given, Key, RawItem, read_item
 from app.service.matching import Matched, Reference, gather, judge_references
-from app.service.placing import Notice, Placed, place_all
+from app.service.notices import Notice, look_at
 
 OUTSIDE = "outside_calibration"
 """Notice of an input that /compare would give no verdict for."""
@@ -83,14 +84,14 @@ class Service:
             except TwinserveError as error:
                 raise error.at(f"/inputs/{index}") from None
             contents.append(item)
-        sides = place_all(await self._encode(served, contents), served)
+        sides = await self._encode(served, contents)
         rows, notices = [], []
         for index, content in enumerate(contents):
             side = sides[content.key]
             if isinstance(side, TwinserveError):
                 raise side.at(f"/inputs/{index}")
             codes = (*side.notices, OUTSIDE) if side.outside else side.notices
-            rows.append(side.encoded.vector)
+            rows.append(side.vector)
             notices += [Notice(code, f"/inputs/{index}") for code in codes]
         return Embedded(np.stack(rows), served.bundle, tuple(notices))
 
@@ -107,12 +108,10 @@ class Service:
         resolving the model, the selectors (before any item is looked at) or the queue raises.
         """
         served = self._models().get(model)
-        manifest = served.bundle.manifest
-        floor = GUARD_BAND_FLOORS[manifest.graph.precision]
-        choice = choose(served.bundle.calibration, manifest.status, selectors, guard_band_floor=floor)
+        choice = served.choose(selectors)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
-        sides = place_all(await self._encode(served, items), served)
+        sides = await self._encode(served, items)
         return [self._judge(pair, sides, served, choice, prior) for pair in read]
 
     async def match(
@@ -135,7 +134,7 @@ class Service:
         sizes = [len(reference.items) for reference in references]
         choices = choose_each(calibration, manifest.status, selectors, sizes, aggregation, guard_band_floor=floor)
         file = gather(probe, references, lambda raw: read_item(raw, served.bundle, served.encoder.modality))
-        sides = place_all(await self._encode(served, file.items), served)
+        sides = await self._encode(served, file.items)
         matched = judge_references(
             file, sides, choices, aggregation, served.bundle, max_fmr=selectors.max_fmr, today=self._today()
         )
@@ -161,19 +160,19 @@ class Service:
     async def _encode(self, model: Model, items: Sequence[Content | Given]) -> dict[Key, Encoded | TwinserveError]:
         """Embed the distinct ones of these items; those that are embeddings stay as they are."""
         distinct = {item.key: item for item in items if isinstance(item, Content)}
-        outcomes = await encode(model, list(distinct.values()), self._observer, self._executor)
+        outcomes = await encode(model, list(distinct.values()), self._executor)
         embedded = dict(zip(distinct, outcomes, strict=True))
-        return embedded | {item.key: Encoded(item.vector, None) for item in items if isinstance(item, Given)}
+        return embedded | {item.key: look_at(item, model) for item in items if isinstance(item, Given)}
 
     def _judge(
         self,
         pair: tuple[_Read, _Read],
-        sides: Mapping[Key, Placed | TwinserveError],
+        sides: Mapping[Key, Encoded | TwinserveError],
         model: Model,
         choice: Choice,
         prior: float | None,
     ) -> Comparison | TwinserveError:
-        placed: list[Placed] = []
+        placed: list[Encoded] = []
         keys: list[Key] = []
         for name, item in zip(SIDES, pair, strict=True):
             side = item if isinstance(item, TwinserveError) else sides[item.key]
@@ -182,8 +181,8 @@ class Service:
                 return copy.copy(side).at(f"/{name}")  # a copy, since other pairs may have the same item
             placed.append(side)
             keys.append(item.key)
-        left, right = (side.encoded.vector for side in placed)
-        score = similarity(left, right, model.bundle.manifest.embedding.metric)
+        left, right = (side.vector for side in placed)
+        score, distance = compare(left, right, model.bundle.manifest.embedding.metric)
         judgement = judge(
             choice,
             score,
@@ -196,4 +195,4 @@ class Service:
         notices = tuple(
             Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
         )
-        return Comparison(judgement, score, euclidean_distance(left, right), model.bundle, notices)
+        return Comparison(judgement, score, distance, model.bundle, notices)

@@ -15,7 +15,7 @@ from app.api.door import Door
 from app.core.errors import Internal, NotReady
 from app.core.observe import ModelState, Readiness
 from app.runtime.registry import Registry
-from tests.serving import Gate, Recorder, client_of, load, make_app, picture, problem
+from tests.serving import Gate, Recorder, altered, client_of, load, make_app, picture, problem
 from tests.tiny import make_tiny
 
 pytestmark = pytest.mark.anyio
@@ -242,7 +242,8 @@ async def test_failure_after_the_answer_began_does_not_begin_another(caplog: pyt
 
 async def test_observer_hears_of_routes_not_paths(tiny: Registry) -> None:
     recorder = Recorder()
-    async with client_of(make_app(tiny, observer=recorder)) as client:
+    [model] = tiny
+    async with client_of(make_app(altered(model, observer=recorder), observer=recorder)) as client:
         await client.get("/v1/models/tiny")
         await client.get("/secret")
         await client.post("/compare", json=PAIR)

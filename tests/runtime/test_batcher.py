@@ -130,14 +130,14 @@ async def test_two_slots_hold_two_batches_and_no_more() -> None:
 
 
 async def test_in_line_work_is_done_on_the_loop_and_callers_of_one_turn_share_a_batch() -> None:
-    bench = Bench(executor=None)
+    bench = Bench(inline_below_s=1.0)
     calls = [bench.call([payload]) for payload in (1, 2, 3, 4, 5)]
     assert [await call for call in calls] == [[2], [4], [6], [8], [10]]
     assert bench.ran == [[1, 2, 3, 4], [5]]
 
 
 async def test_in_line_work_lets_the_loop_breathe_between_batches() -> None:
-    bench = Bench(executor=None, cap=1)
+    bench = Bench(inline_below_s=1.0, cap=1)
     call = bench.call(range(5))
     turns = []
     while not call.done():
@@ -233,14 +233,26 @@ async def test_places_of_items_that_failed_in_preparation_are_given_back_at_once
     bench.batcher.reserve(10)
 
 
-async def test_a_reservation_takes_one_submit_of_no_more_than_it_has() -> None:
-    bench = Bench(executor=None)
-    with bench.batcher.reserve(1) as places, pytest.raises(ValueError, match="no more payloads"):
-        await places.submit([1, 2])
-    with bench.batcher.reserve(2) as places:
-        assert await places.submit([1]) == [2]
-        with pytest.raises(ValueError, match="one submit"):
-            await places.submit([1])
+async def test_a_reservation_takes_no_more_than_it_has_left() -> None:
+    bench = Bench(inline_below_s=1.0)
+    with bench.batcher.reserve(3) as places:
+        with pytest.raises(ValueError, match="no more payloads"):
+            await places.submit([1, 2, 3, 4])
+        assert await places.submit([1, 2]) == [2, 4]
+        assert await places.submit([2]) == [4]
+        with pytest.raises(ValueError, match="no more payloads"):
+            await places.submit([1, 2])
+
+
+async def test_a_batch_that_is_expected_to_take_long_runs_in_the_executor() -> None:
+    bench = Bench(inline_below_s=0.35, seconds_per_item=0.1)
+    short = bench.call([1, 2, 3])
+    assert await short == [2, 4, 6]
+    long = bench.call([1, 2, 3, 4])
+    await settle()
+    assert not long.done()
+    await bench.step()
+    assert await long == [2, 4, 6, 8]
 
 
 async def test_a_newcomer_who_would_wait_too_long_is_refused_with_the_time_until_it_would_not() -> None:
@@ -441,7 +453,7 @@ async def test_a_fault_of_the_engine_itself_strands_no_caller(
     def faulty(*_: object) -> None:
         raise ZeroDivisionError
 
-    options: dict[str, Any] = {callback: faulty} | ({"executor": None} if in_line else {})
+    options: dict[str, Any] = {callback: faulty} | ({"inline_below_s": 1.0} if in_line else {})
     bench = Bench(**options)
     call = bench.call([1, 2])
     await settle()

@@ -17,6 +17,7 @@ from app.core.modalities.base import Limits
 from app.core.observe import NullObserver
 from app.runtime import registry as registry_module
 from app.runtime.encoder import Encoder
+from app.runtime.engine import Encoded
 from app.runtime.registry import Registry, load_models
 from tests.tiny import make_tiny, tiny_item
 
@@ -126,23 +127,20 @@ def test_a_device_that_is_not_to_be_had_refuses_the_start_not_the_bundle(monkeyp
 
 
 @pytest.mark.parametrize(
-    ("seconds", "cap", "inline"),
+    ("seconds", "cap"),
     [
-        ({1: 0.004, 2: 0.006, 4: 0.010, 8: 0.018, 16: 0.034, 32: 0.066}, 8, False),
-        ({1: 0.0001, 2: 0.0002, 4: 0.0003, 8: 0.0005, 16: 0.0009, 32: 0.0015}, 32, True),
-        ({1: 0.0001, 2: 0.0002, 4: 0.0003, 8: 0.0005, 16: 0.0009, 32: 0.0021}, 32, False),
-        ({1: 0.5}, 1, False),
-        ({1: 0.001, 2: 0.9}, 1, True),
+        ({1: 0.004, 2: 0.006, 4: 0.010, 8: 0.018, 16: 0.034, 32: 0.066}, 8),
+        ({1: 0.0001, 2: 0.0002, 4: 0.0003, 8: 0.0005, 16: 0.0009, 32: 0.0015}, 32),
+        ({1: 0.5}, 1),
+        ({1: 0.001, 2: 0.9}, 1),
     ],
 )
-def test_a_batch_is_capped_in_milliseconds_and_only_short_ones_run_on_the_loop(
-    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], cap: int, inline: bool
+def test_a_batch_is_capped_in_milliseconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], cap: int
 ) -> None:
     monkeypatch.setattr(Encoder, "warm", lambda *_, **__: seconds)
     served, _ = load([tiny()], batch_ms=20.0)
-    batcher = served.get(None).batcher
-    assert batcher.cap == cap
-    assert (batcher._executor is None) is inline
+    assert served.get(None).batcher.cap == cap
 
 
 @pytest.mark.anyio
@@ -158,10 +156,10 @@ async def test_a_served_model_embeds_what_its_encoder_embeds(
         items = [tiny_item(identity, 0) for identity in range(5)]
         prepared = [model.encoder.prepare(item, model.limits) for item in items]
         with model.batcher.reserve(5) as places:
-            rows = await places.submit(prepared)
-        for row, expected in zip(rows, model.encoder.embed(items, Limits()), strict=True):
-            assert isinstance(row, np.ndarray)
-            np.testing.assert_allclose(row, expected, rtol=0, atol=1e-6)
+            outcomes = await places.submit([*prepared[:3], *items[3:]])
+        for outcome, expected in zip(outcomes, model.encoder.embed(items, Limits()), strict=True):
+            assert isinstance(outcome, Encoded)
+            np.testing.assert_allclose(outcome.vector, expected, rtol=0, atol=1e-6)
         assert seen.events.count(("queued", "tiny@1.0.0", True)) == 5
         assert ("batch", "tiny@1.0.0", 5, True) in seen.events
         await served.close()

@@ -10,7 +10,7 @@ import base64
 import io
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -34,10 +34,9 @@ from app.core.evidence.applicability import distances
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import NullObserver
 from app.runtime.batcher import BULK_ABOVE
-from app.runtime.registry import Model, Registry
+from app.runtime.registry import INLINE_BYTES, Registry
 from app.service import Comparison, Reference, Service
-from app.service.inference import INLINE_BYTES
-from tests.serving import EXECUTOR, Gate, Recorder, b64, load, picture, today
+from tests.serving import EXECUTOR, Gate, Recorder, altered, b64, load, picture, today
 from tests.tiny import make_tiny, tiny_png
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +70,7 @@ async def test_equal_items_of_a_request_are_embedded_once(tiny: Registry) -> Non
     gate, recorder = Gate(), Recorder()
     gate.opened.set()
     service = Service(lambda: registry, recorder, EXECUTOR, today)
-    registry = gate.registry(next(iter(tiny)), cap=64)
+    registry = gate.registry(next(iter(tiny)), cap=64, observer=recorder)
     pairs = [(picture(0), picture(identity)) for identity in range(6)]
     results = await service.compare(None, pairs, NO, None)
     assert len(results) == 6
@@ -84,7 +83,7 @@ async def test_equal_items_of_a_file_are_embedded_once_and_many_of_them_are_bulk
     gate, recorder = Gate(), Recorder()
     gate.opened.set()
     [model] = tiny
-    registry = gate.registry(model, cap=64)
+    registry = gate.registry(model, cap=64, observer=recorder)
     sizes: list[int] = []
     reserve = registry.get(None).batcher.reserve
 
@@ -108,7 +107,7 @@ async def test_equal_items_of_a_file_are_embedded_once_and_many_of_them_are_bulk
 
 async def test_file_of_an_overloaded_model_is_refused_before_anything_is_decoded(tiny: Registry) -> None:
     gate, recorder = Gate(), Recorder()
-    registry = gate.registry(next(iter(tiny)), queue_items=3)
+    registry = gate.registry(next(iter(tiny)), queue_items=3, observer=recorder)
     service = Service(lambda: registry, recorder, EXECUTOR, today)
     first = asyncio.create_task(service.embed(None, [picture(0), picture(1)]))
     await gate.wait_started()
@@ -127,34 +126,36 @@ async def test_file_asks_for_what_the_evidence_supports_before_any_item_is_read(
     assert caught.value.pointer == "/references/0/items"
 
 
-async def test_small_items_of_one_pair_stay_on_the_loop_and_others_do_not(tiny: Registry) -> None:
+async def test_small_items_are_left_to_their_batch_and_large_ones_are_prepared_in_threads(tiny: Registry) -> None:
     large = noise(200)
     assert len(large["base64"]) * 3 / 4 > INLINE_BYTES
     with CountingExecutor(1) as executor:
         service = Service(lambda: tiny, NullObserver(), executor, today)
         await service.compare(None, [(picture(0), picture(1))], NO, None)
         assert executor.submitted == 0
+        await service.embed(None, [picture(identity) for identity in range(12)])
+        assert executor.submitted == 0
         await service.compare(None, [(picture(0), large)], NO, None)
-        assert executor.submitted == 2
-        await service.embed(None, [picture(0), picture(1), picture(2)])
-        assert executor.submitted == 5
+        assert executor.submitted == 1
 
 
-async def test_few_bytes_that_unpack_to_many_pixels_do_not_stay_on_the_loop(tiny: Registry) -> None:
+async def test_few_bytes_that_unpack_to_many_pixels_are_prepared_in_a_thread(tiny: Registry) -> None:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((900, 900), Image.Resampling.NEAREST).save(buffer, "PNG")
     assert len(buffer.getvalue()) <= INLINE_BYTES
     vast = {"base64": b64(buffer.getvalue())}
     recorder = Recorder()
     with CountingExecutor(1) as executor:
-        service = Service(lambda: tiny, recorder, executor, today)
+        [model] = tiny
+        registry = altered(model, observer=recorder)
+        service = Service(lambda: registry, recorder, executor, today)
         [result] = await service.compare(None, [(picture(0), vast)], NO, None)
         assert isinstance(result, Comparison)
         assert executor.submitted == 1
-        assert recorder.prepared_items == 2
+        assert recorder.prepared_items == 3  # the vast one twice: its batch read no more than its header
 
 
-async def test_what_is_too_large_for_the_loop_and_the_model_is_refused_by_the_model(tiny: Registry) -> None:
+async def test_what_is_too_large_for_a_batch_and_for_the_model_is_refused_by_the_model(tiny: Registry) -> None:
     buffer = io.BytesIO()
     Image.new("1", (1001, 1000)).save(buffer, "PNG")  # LIMITS allow a million pixels
     service = Service(lambda: tiny, NullObserver(), EXECUTOR, today)
@@ -178,7 +179,7 @@ async def test_large_preparation_does_not_stall_the_loop(tiny: Registry) -> None
             return model.encoder.prepare(item, limits)
 
     slow: Any = Slow()
-    registry = Registry([replace(model, encoder=slow)], default=None, aliases={})
+    registry = altered(model, encoder=slow)
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
     task = asyncio.create_task(service.embed(None, [noise(200)]))
     await asyncio.to_thread(began.wait, 10)
@@ -189,7 +190,7 @@ async def test_large_preparation_does_not_stall_the_loop(tiny: Registry) -> None
 
 async def test_overload_refuses_before_anything_is_decoded(tiny: Registry) -> None:
     gate, recorder = Gate(), Recorder()
-    registry = gate.registry(next(iter(tiny)), queue_items=2)
+    registry = gate.registry(next(iter(tiny)), queue_items=2, observer=recorder)
     service = Service(lambda: registry, recorder, EXECUTOR, today)
     first = asyncio.create_task(service.embed(None, [picture(0), picture(1)]))
     await gate.wait_started()
@@ -230,7 +231,7 @@ async def test_bug_in_a_preparation_is_the_error_of_that_item_alone(
             return model.encoder.prepare(item, limits)
 
     faulty: Any = Faulty()
-    registry = Registry([replace(model, encoder=faulty)], default=None, aliases={})
+    registry = altered(model, encoder=faulty)
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
     pairs = [(picture(0), picture(1)), ({"base64": "AAAA"}, picture(1))]
     good, bad = await service.compare(None, pairs, NO, None)
@@ -245,13 +246,18 @@ async def test_item_that_fails_in_the_model_fails_alone(tiny: Registry, caplog: 
     poisoned = picture(7)
     pixels = model.encoder.prepare({"bytes": base64.b64decode(poisoned["base64"])}, Limits()).windows[0]
 
-    def run(items: Any) -> Any:
-        if any(np.array_equal(item.windows[0]["pixels"], pixels["pixels"]) for item in items):
-            raise RuntimeError("poisoned")
-        return list(model.encoder.embed_prepared(items))
+    class Poisoned:
+        """The encoder, failing on every batch with that item."""
 
-    batcher = type(model.batcher)(run, cap=64, queue_items=64, queue_ms=5000, executor=EXECUTOR)
-    registry = Registry([Model(model.bundle, model.encoder, batcher, model.limits)], default=None, aliases={})
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model.encoder, name)
+
+        def embed_prepared(self, items: Sequence[Prepared], *, largest: int) -> Any:
+            if any(np.array_equal(item.windows[0]["pixels"], pixels["pixels"]) for item in items):
+                raise RuntimeError("poisoned")
+            return model.encoder.embed_prepared(items, largest=largest)
+
+    registry = altered(model, encoder=Poisoned())
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
     results = await service.compare(None, [(picture(0), picture(1)), (picture(2), poisoned)], NO, None)
     assert isinstance(results[0], Comparison)
@@ -298,7 +304,7 @@ async def test_item_unlike_those_measured_makes_the_verdict_undetermined_and_nam
     between = float(distances(calibration.applicability, vectors).mean())
     narrow = calibration.applicability.model_copy(update={"threshold": between})
     bundle = replace(model.bundle, calibration=calibration.model_copy(update={"applicability": narrow}))
-    registry = Registry([replace(model, bundle=bundle)], default=None, aliases={})
+    registry = altered(model, bundle=bundle)
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
     pairs = [(picture(0, near), picture(0, far)), (picture(0, far), picture(0, near))]
     for result, side in zip(await service.compare(None, pairs, NO, None), "ba", strict=True):
@@ -320,9 +326,7 @@ async def test_input_unlike_those_measured_is_refused_though_its_embedding_is_or
     )
     (measured,) = fit_together([summaries], np.repeat(np.arange(40), 6), seed=0)
     bundle = replace(model.bundle, calibration=calibration.model_copy(update={"input_applicability": measured}))
-    service = Service(
-        lambda: Registry([replace(model, bundle=bundle)], default=None, aliases={}), NullObserver(), EXECUTOR, today
-    )
+    service = Service(lambda: altered(model, bundle=bundle), NullObserver(), EXECUTOR, today)
     buffer = io.BytesIO()
     Image.fromarray(np.indices((8, 8)).sum(axis=0).astype(np.uint8) % 2 * 255).save(buffer, "PNG")
     foreign = {"base64": b64(buffer.getvalue())}
@@ -352,7 +356,7 @@ async def test_item_of_a_file_unlike_those_measured_decides_nothing_and_is_named
     between = float(np.sort(far)[1:].mean())
     narrow = calibration.applicability.model_copy(update={"threshold": between})
     bundle = replace(model.bundle, calibration=calibration.model_copy(update={"applicability": narrow}))
-    registry = Registry([replace(model, bundle=bundle)], default=None, aliases={})
+    registry = altered(model, bundle=bundle)
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)
     file = [Reference("near", [items[middle]]), Reference("far", [items[farthest]])]
     found = await service.match(None, items[nearest], file, "max", Selectors(threshold=-1.0))

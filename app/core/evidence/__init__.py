@@ -5,7 +5,7 @@ choose_each, bound_family and conclude. The offline half measures: estimate, ver
 ratio), add_references, add_external, withdraw_claims, fit_together. No items are kept and no files are read here.
 """
 
-from app.core.evidence.applicability import fit_together, is_outside
+from app.core.evidence.applicability import fit_together, is_outside, outside
 from app.core.evidence.calibration import (
     Applicability,
     Calibration,
@@ -80,6 +80,7 @@ __all__ = [
     "lowest_threshold",
     "measure",
     "measured_sizes",
+    "outside",
     "reference_points",
     "verify",
     "verify_points",

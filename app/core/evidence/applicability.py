@@ -26,12 +26,22 @@ def is_outside(applicability: Applicability | None, embedding: npt.NDArray[Any])
 
     Raises ValueError for an embedding of another length.
     """
+    if embedding.ndim != 1:
+        raise ValueError(f"expected one embedding (d,), got shape {embedding.shape}")
+    return bool(outside(applicability, embedding[np.newaxis])[0])
+
+
+def outside(applicability: Applicability | None, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """The same of rows (n, d) at once: bool (n,). A row's outcome does not hang on the others.
+
+    Raises ValueError for rows of another length.
+    """
     if applicability is None:
-        return False
-    if embedding.shape != (applicability.dimension,):
-        raise ValueError(f"expected an embedding of {applicability.dimension} values, got shape {embedding.shape}")
+        return np.zeros(len(rows), dtype=np.bool_)
+    if rows.shape[1:] != (applicability.dimension,):
+        raise ValueError(f"expected rows of {applicability.dimension} values, got shape {rows.shape}")
     # not `>`: a distance that is not a number is outside
-    return not bool(distances(applicability, embedding[np.newaxis])[0] <= applicability.threshold)
+    return ~(distances(applicability, rows) <= applicability.threshold)
 
 
 def distances(applicability: Applicability, embeddings: npt.NDArray[Any]) -> _Float64:

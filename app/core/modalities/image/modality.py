@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -160,11 +161,13 @@ class ImageModality:
 
         Three bins only, so that small differences of shade do not count.
         """
-        pixels = window[INPUT].astype(np.float32) / 255.0
-        dark, light = float((pixels < 1 / 3).mean()), float((pixels >= 2 / 3).mean())
-        across, down = (float(np.abs(np.diff(pixels, axis=axis)).mean()) for axis in (1, 0))
-        shares = np.sqrt(np.maximum([dark, 1.0 - dark - light, light], 0.0))
-        return np.array([*shares, across, down], dtype=np.float32)
+        pixels = window[INPUT]
+        levels = pixels.astype(np.int16)  # whole numbers: exact sums, and quicker than floats
+        dark, light = np.count_nonzero(pixels < 85) / pixels.size, np.count_nonzero(pixels >= 170) / pixels.size
+        steps = (levels[:, 1:] - levels[:, :-1], levels[1:] - levels[:-1])
+        across, down = (int(np.abs(step).sum(dtype=np.int64)) / (255 * max(step.size, 1)) for step in steps)
+        middle = max(1.0 - dark - light, 0.0)
+        return np.array([*map(math.sqrt, (dark, middle, light)), across, down], dtype=np.float32)
 
     def bucket(self, window: Window) -> Hashable:
         """All pictures of a bundle have one shape, so they share one bucket."""

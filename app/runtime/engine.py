@@ -1,0 +1,80 @@
+"""One batch's way through a model: prepared where that is still to do, embedded, and looked at. No queue, no HTTP.
+
+To prepare small items here, together with the run that they are for, costs one hand-over a batch instead of one an
+item, and leaves the event loop free to answer others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.bundle import Bundle
+from app.core.errors import Internal, TwinserveError
+from app.core.evidence import outside
+from app.core.modalities.base import Item, Limits, Prepared
+from app.core.observe import Observer
+from app.runtime.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+Work = Item | Prepared
+"""What waits for a batch: an item as it came, which is small, or one that was prepared beforehand."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """An embedding float32 (d,), whether its item is unlike those measured, and the codes of what was done to it."""
+
+    vector: npt.NDArray[np.float32]
+    outside: bool
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model as batches use it. Thread-safe. `limits` bound what a batch prepares itself."""
+
+    bundle: Bundle
+    encoder: Encoder
+    limits: Limits
+    observer: Observer
+
+    def run(self, batch: Sequence[Work], largest: int) -> list[Encoded | TwinserveError]:
+        """Embed a batch in runs of at most `largest` windows; an item's own failure is its outcome.
+
+        Raises Internal where a run fails, which may be any one item's fault.
+        """
+        prepared = [one if isinstance(one, Prepared) else self.prepare(one, self.limits) for one in batch]
+        good = [one for one in prepared if isinstance(one, Prepared)]
+        encoded = iter(self._encode(good, largest) if good else ())
+        return [next(encoded) if isinstance(one, Prepared) else one for one in prepared]
+
+    def prepare(self, item: Item, limits: Limits) -> Prepared | TwinserveError:
+        """Decode and prepare one item. A failure is an outcome, so that its neighbours go on."""
+        began = time.perf_counter()
+        try:
+            return self.encoder.prepare(item, limits)
+        except TwinserveError as error:
+            return error
+        except Exception:
+            logger.exception("an item failed in preparation")
+            return Internal("the service failed on this item; other items are not affected")
+        finally:
+            self.observer.prepared(self.bundle.key, time.perf_counter() - began)
+
+    def _encode(self, items: Sequence[Prepared], largest: int) -> list[Encoded]:
+        rows = self.encoder.embed_prepared(items, largest=largest)
+        calibration = self.bundle.calibration
+        beyond = np.zeros(len(items), dtype=bool)
+        if calibration is not None:
+            beyond = outside(calibration.applicability, rows)
+            if calibration.input_applicability is not None:
+                summaries = np.stack([self.encoder.summarize(item) for item in items])
+                beyond |= outside(calibration.input_applicability, summaries)
+        return [Encoded(row, far, item.notices) for row, far, item in zip(rows, beyond.tolist(), items, strict=True)]
