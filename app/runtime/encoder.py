@@ -21,6 +21,8 @@ LADDER = (32, 16, 8, 4, 2, 1)
 """Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that every shape was warmed before ready,
 and nothing is padded: a padding row costs as much as a real one and could change its neighbours' rounding."""
 UNIT_TOLERANCE = 1e-3
+ENOUGH_S = 0.005
+"""Of a run this long, planning and picking are a small part."""
 
 Rows = npt.NDArray[np.float32]
 
@@ -114,27 +116,28 @@ class Encoder:
     def warm(self, *, limit_s: float = math.inf) -> dict[int, float]:
         """Run each ladder size on each bucket, smallest first, and return size -> seconds of the slowest bucket.
 
-        The first run of a shape plans memory and picks kernels, so the better of two further runs counts. Sizes above
-        the first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
+        The first run of a shape plans memory and picks kernels, so the better of two further runs counts; it is good
+        enough where it took ENOUGH_S and no more than `limit_s`, since a start waits for these runs. Sizes above the
+        first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
         """
         taken: dict[int, float] = {}
         for size in reversed(LADDER):
             try:
-                taken[size] = max(self._time([window] * size) for window in self.modality.examples())
+                taken[size] = max(self._time([window] * size, limit_s) for window in self.modality.examples())
             except TwinserveError as error:
                 raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
             if taken[size] > limit_s:
                 break
         return taken
 
-    def _time(self, windows: Sequence[Window]) -> float:
+    def _time(self, windows: Sequence[Window], limit_s: float) -> float:
+        first = self._seconds(windows)
+        return first if ENOUGH_S <= first <= limit_s else min(self._seconds(windows) for _ in range(2))
+
+    def _seconds(self, windows: Sequence[Window]) -> float:
+        began = time.perf_counter()
         self._run(windows)
-        seconds = []
-        for _ in range(2):
-            began = time.perf_counter()
-            self._run(windows)
-            seconds.append(time.perf_counter() - began)
-        return min(seconds)
+        return time.perf_counter() - began
 
     def _run(self, windows: Sequence[Window]) -> Rows:
         """Run one batch of one bucket and check what comes out."""
