@@ -15,9 +15,8 @@ from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from app.api import build
+from app.api.door import Door
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import DeviceUnavailable, NotReady
@@ -52,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 def create_app(
     service: Service, *, readiness: Callable[[], Readiness], settings: Settings, telemetry: Telemetry
-) -> ASGIApp:
+) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
     return build(
         service,

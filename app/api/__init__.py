@@ -31,7 +31,7 @@ def build(
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
-) -> ASGIApp:
+) -> Door:
     """The ASGI application of one worker.
 
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import UNEXPECTED, code, from_routing
@@ -43,6 +44,7 @@ SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 CLIENT_GONE = 499
 """Reported to the observer, after nginx, for a client that left before its answer; nothing is sent."""
 UNROUTED = "unmatched"
+FULL = "the service is handling as many requests as it can; try again later"
 
 logger = logging.getLogger(__name__)
 
@@ -83,20 +85,32 @@ class Door:
             if takes_slot:
                 self._free += 1
             route = getattr(scope.get("route"), "path", UNROUTED).removeprefix("/v1")
-            seconds = time.perf_counter() - began
-            self._observer.request(route, visit.status, seconds)
-            about = {
-                "request_id": visit.request_id,
-                "route": route,
-                "status": visit.status,
-                "ms": round(seconds * 1000, 3),
-            }
-            logger.info("request", extra=about)
+            self._report(route, visit.request_id, visit.status, time.perf_counter() - began)
+
+    def turn_away(self, scope: Scope) -> Response | None:
+        """The refusal of a request that needs a slot where none is free, else None.
+
+        For a server that can write it at once: under overload most requests end here, and a task for each would take
+        from those that were let in what little there is.
+        """
+        if self._free > 0 or ALWAYS_OPEN.fullmatch(scope["path"]):
+            return None
+        request_id = _request_id(Headers(scope=scope))
+        error = Overloaded(FULL)
+        self._observer.refused(code(error))
+        response = problem_response(error, request_id, {"X-Request-ID": request_id})
+        self._report(UNROUTED, request_id, response.status_code, 0.0)
+        return response
+
+    def _report(self, route: str, request_id: str, status: int, seconds: float) -> None:
+        self._observer.request(route, status, seconds)
+        about = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+        logger.info("request", extra=about)
 
     async def _serve(self, scope: Scope, visit: _Visit, headers: Headers, *, full: bool) -> None:
         try:
             if full:
-                raise Overloaded("the service is handling as many requests as it can; try again later")
+                raise Overloaded(FULL)
             visit.check_declared_size(headers.get("content-length"))
             await visit.run(self._app, scope, self._seconds(headers.get("x-request-timeout")))
         except TwinserveError as error:

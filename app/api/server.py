@@ -11,12 +11,13 @@ import socket
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.door import Door
 from app.api.responses import PROBLEM
 
 HEAD_BYTES = 64 * 1024
@@ -75,6 +76,21 @@ class Connection(HttpToolsProtocol):
         if self._server.should_exit:
             self.close_after_answer()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Run the application, or write here and now that the door turns this request away."""
+        refusal = self._server.door.turn_away(dict(cycle.scope))
+        if refusal is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        head = [f"HTTP/1.1 {refusal.status_code} {HTTPStatus(refusal.status_code).phrase}\r\n".encode()]
+        head += [b"%b: %b\r\n" % header for header in refusal.raw_headers]
+        head += [b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"]
+        self.transport.write(b"".join([*head, refusal.body]))
+        cycle.response_started = cycle.response_complete = True  # what is left of its body is dropped
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def close_after_answer(self) -> None:
         """Say `connection: close` with the answer under way, if there is one and it has not begun."""
         if self.cycle is not None and not self.cycle.response_complete:
@@ -85,6 +101,11 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            # it was answered before its body came, which stopped the timer
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request, as problem details, and close."""
@@ -130,7 +151,7 @@ class Connection(HttpToolsProtocol):
 
 
 class DealtServer(uvicorn.Server):
-    """Serves `app` on connections received over the socket `deals`, one descriptor a message.
+    """Serves what is behind `door` on connections received over the socket `deals`, one descriptor a message.
 
     `on_closed` is called once for each connection that was dealt, when it is closed. `on_up` is called when
     connections can be dealt. `stop` drains; `serve_dealt` returns once that is done.
@@ -138,7 +159,7 @@ class DealtServer(uvicorn.Server):
 
     def __init__(
         self,
-        app: ASGIApp,
+        door: Door,
         deals: socket.socket,
         *,
         keep_alive_s: int,
@@ -147,7 +168,7 @@ class DealtServer(uvicorn.Server):
         on_closed: Callable[[], None],
     ) -> None:
         config = uvicorn.Config(
-            app,
+            door,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -160,6 +181,7 @@ class DealtServer(uvicorn.Server):
             timeout_graceful_shutdown=math.ceil(drain_ms / 1000),
         )
         super().__init__(config)
+        self.door = door
         self._deals = deals
         self._deals.setblocking(False)
         self._on_up = on_up

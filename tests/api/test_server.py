@@ -86,3 +86,25 @@ async def test_answers_name_no_server_software(uncalibrated_models: Path) -> Non
         _, _, head = await seat.ask(get("/health/live"))
         assert "\r\nserver:" not in head.lower()
         assert "\r\ndate:" in head.lower()
+
+
+def post(path: str, body: str) -> str:
+    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+
+
+async def test_overloaded_worker_turns_away_before_the_body_and_keeps_the_connection(uncalibrated_models: Path) -> None:
+    async with seated(uncalibrated_models, max_requests=1, keep_alive_s=1) as seat:
+        busy, client = seat.deal(), seat.deal()
+        busy.sendall(post("/compare", "x" * 100).encode())  # its body does not come, so its slot stays taken
+        await until(lambda: seat.worker._server.door._free == 0)
+        status, body, head = await seat.ask(post("/compare", "{}"), client)
+        assert (status, body["code"], body["retryable"]) == (429, "overloaded", True)
+        assert "retry-after: 1" in head.lower()
+        assert f"x-request-id: {body['request_id']}" in head.lower()
+        client.sendall(b"{}")  # the body of what was turned away is no new request
+        assert (await seat.ask(get("/health/live"), client))[0] == 200  # which takes no slot
+        assert (await seat.ask(post("/compare", "{}"), client))[0] == 429
+        client.sendall(b"{}")
+        assert await asyncio.to_thread(exchange, client, b"") == b""  # closed once it has idled long enough
+        busy.close()
+        client.close()
