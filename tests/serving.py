@@ -11,7 +11,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Any
 
 import httpx
@@ -25,6 +24,7 @@ from app.core.modalities.base import Limits
 from app.core.observe import ModelState, NullObserver, Observer, Readiness
 from app.runtime.batcher import Batcher
 from app.runtime.engine import Encoded, Work
+from app.runtime.queue import Deferred
 from app.runtime.registry import Model, Registry, load_models
 from app.service import Service
 from tests.tiny import tiny_png
@@ -130,8 +130,7 @@ def check_problem(body: dict[str, Any], status: int, code: str, pointer: str | N
 def altered(model: Model, **changes: Any) -> Registry:
     """The model with a queue of its own, and an engine with another bundle, encoder or observer."""
     engine = replace(model.engine, **changes)
-    run = partial(engine.run, largest=64)
-    batcher = Batcher[Work, Encoded](run, cap=64, queue_items=64, queue_ms=5000, executor=EXECUTOR)
+    batcher = Batcher[Work, Encoded](engine.run, cap=64, queue_items=64, queue_ms=5000, executor=EXECUTOR)
     return Registry([Model(engine, batcher, model.limits)], default=None, aliases={})
 
 
@@ -149,11 +148,11 @@ class Gate:
         """The model behind this gate."""
         engine = model.engine if observer is None else replace(model.engine, observer=observer)
 
-        def run(items: Sequence[Work]) -> Sequence[Encoded | TwinserveError]:
+        def run(items: Sequence[Work]) -> Sequence[Encoded | TwinserveError | Deferred[Work]]:
             self.started.set()
             assert self.opened.wait(20)
             self.ran.append(len(items))
-            return engine.run(items, largest=cap)
+            return engine.run(items)
 
         batcher = Batcher[Work, Encoded](run, cap=cap, queue_items=queue_items, queue_ms=60_000, executor=EXECUTOR)
         return Registry([Model(engine, batcher, model.limits)], default=None, aliases={})

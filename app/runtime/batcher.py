@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from app.core.errors import Internal, NotReady, Overloaded, TooLarge, TwinserveError
-from app.runtime.queue import BULK_EVERY, FairQueue, Waiting
+from app.runtime.queue import BULK_EVERY, Deferred, FairQueue, Waiting
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,15 +33,15 @@ class Batcher(Generic[T, R]):
     """Runs `run` on batches of at most `cap` payloads, at most `in_flight` batches at a time.
 
     `run` maps payloads to as many outcomes, in order; it is called in `executor`, or on the event loop where the batch
-    is expected to take less than `inline_below_s`. `queue_items` bounds the places given out, `queue_ms` the wait that
-    a newcomer may expect. `seconds_per_item` is the pace assumed until a full batch has been measured. `on_queued`
-    gets each item's wait, `on_batch` each batch's items and time, both in seconds; `on_death` a one-line reason, once,
-    should the engine stop for good. `clock` counts seconds, monotonic.
+    is expected to take less than `inline_below_s`. It may defer items, though never all of them. `queue_items` bounds
+    the places given out, `queue_ms` the wait that a newcomer may expect. `seconds_per_item` is the pace assumed until
+    a full batch has been measured. `on_queued` gets each item's wait, `on_batch` each batch's items and time, both in
+    seconds; `on_death` a one-line reason, once, should the engine stop for good. `clock` counts seconds, monotonic.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[T]], Iterable[R | TwinserveError]],
+        run: Callable[[Sequence[T]], Iterable[R | TwinserveError | Deferred[T]]],
         *,
         cap: int,
         queue_items: int,
@@ -157,7 +157,8 @@ class Batcher(Generic[T, R]):
         self._taken.update(batch)
         now = self._clock()
         for item in batch:
-            self._on_queued(now - item.since)
+            if not item.deferred:
+                self._on_queued(now - item.since)
         return batch
 
     async def _run_in_executor(self, batch: list[Waiting[T, R]], loop: asyncio.AbstractEventLoop) -> None:
@@ -170,7 +171,7 @@ class Batcher(Generic[T, R]):
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    def _attempt(self, payloads: Sequence[T]) -> tuple[list[R | TwinserveError], float, bool]:
+    def _attempt(self, payloads: Sequence[T]) -> tuple[list[R | TwinserveError | Deferred[T]], float, bool]:
         """Run one batch; on failure its halves, so that one item's failure is its own.
 
         Returns the outcomes in order, the seconds taken, and whether the batch ran whole.
@@ -184,7 +185,7 @@ class Batcher(Generic[T, R]):
             return self._split(payloads, error), self._clock() - began, False
         return results, self._clock() - began, True
 
-    def _split(self, payloads: Sequence[T], error: Exception) -> list[R | TwinserveError]:
+    def _split(self, payloads: Sequence[T], error: Exception) -> list[R | TwinserveError | Deferred[T]]:
         if len(payloads) > 1:
             middle = len(payloads) // 2
             return [*self._attempt(payloads[:middle])[0], *self._attempt(payloads[middle:])[0]]
@@ -194,23 +195,36 @@ class Batcher(Generic[T, R]):
         return [Internal("the model failed on this item; other items are not affected")]
 
     def _finish(
-        self, batch: list[Waiting[T, R]], outcomes: list[R | TwinserveError], seconds: float, whole: bool
+        self,
+        batch: list[Waiting[T, R]],
+        outcomes: list[R | TwinserveError | Deferred[T]],
+        seconds: float,
+        whole: bool,
     ) -> None:
         self._free_slots += 1
+        items = sum(not isinstance(outcome, Deferred) for outcome in outcomes)
         if whole:
-            self._measure(len(batch), seconds)
-        self._on_batch(len(batch), seconds)
+            self._measure(items, seconds, full=len(batch) == self._cap or items < len(batch))
+        self._on_batch(items, seconds)
+        deferred: list[Waiting[T, R]] = []
         for item, outcome in zip(batch, outcomes, strict=True):
             self._taken.discard(item)
-            if not item.future.done():
+            if isinstance(outcome, Deferred):
+                item.payload, item.deferred = outcome.payload, True
+                deferred.append(item)
+            elif not item.future.done():
                 item.future.set_result(outcome)
+        if self._stopped is None:
+            self._queue.put_back(deferred)
+        else:
+            _fail(NotReady, self._stopped, deferred)
 
-    def _measure(self, items: int, seconds: float) -> None:
+    def _measure(self, items: int, seconds: float, *, full: bool) -> None:
         """Update the pace. A part-filled batch says nothing of the pace under load: it is only a first guess."""
         pace = seconds / items / self._slots
         if self._pace == 0.0:
             self._pace = pace
-        elif items == self._cap:
+        elif full:
             self._pace = RATE_MEMORY * self._pace + (1 - RATE_MEMORY) * pace
 
     def _die(self, error: BaseException) -> None:

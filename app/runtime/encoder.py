@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ ENOUGH_S = 0.005
 """Of a run this long, planning and picking are a small part."""
 
 Rows = npt.NDArray[np.float32]
+Largest = int | Mapping[Hashable, int]
 
 
 class Encoder:
@@ -61,22 +62,23 @@ class Encoder:
         mean: Rows = np.mean([self.modality.summarize(window) for window in item.windows], axis=0, dtype=np.float32)
         return mean
 
-    def encode(self, windows: Sequence[Window], *, largest: int = LADDER[0]) -> Rows:
+    def encode(self, windows: Sequence[Window], *, largest: Largest = LADDER[0]) -> Rows:
         """Embed windows: float32 (len(windows), dimension), in the order given.
 
-        Windows of one bucket are run together, in batches of LADDER sizes up to `largest`. Raises Internal if the
+        Windows of one bucket are run together, in batches of LADDER sizes up to `largest`, for all buckets or by
+        bucket. Raises Internal if the
         graph gives anything but finite float32 rows, of unit length where the manifest says so.
         """
         rows = np.empty((len(windows), self.bundle.manifest.embedding.dimension), dtype=np.float32)
         buckets: defaultdict[Hashable, list[int]] = defaultdict(list)
         for place, window in enumerate(windows):
             buckets[self.modality.bucket(window)].append(place)
-        for places in buckets.values():
-            for batch in _cut(places, largest):
+        for bucket, places in buckets.items():
+            for batch in _cut(places, largest if isinstance(largest, int) else largest[bucket]):
                 rows[batch] = self._run([windows[place] for place in batch])
         return rows
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: int = LADDER[0]) -> Rows:
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = LADDER[0]) -> Rows:
         """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
         rows = self.encode([window for item in items for window in item.windows], largest=largest)
         ends = np.cumsum([len(item.windows) for item in items])
@@ -113,17 +115,20 @@ class Encoder:
                 f"allowed is {tolerance:.3g}"
             )
 
-    def warm(self, *, limit_s: float = math.inf) -> dict[int, float]:
-        """Run each ladder size on each bucket, smallest first, and return size -> seconds of the slowest bucket.
+    def warm(self, *, limit_s: float = math.inf) -> dict[Hashable, dict[int, float]]:
+        """Run each ladder size on each bucket, smallest first, and return bucket -> size -> seconds.
 
         The first run of a shape plans memory and picks kernels, so the better of two further runs counts; it is good
         enough where it took ENOUGH_S and no more than `limit_s`, since a start waits for these runs. Sizes above the
         first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
         """
+        return {self.modality.bucket(window): self._warm(window, limit_s) for window in self.modality.examples()}
+
+    def _warm(self, window: Window, limit_s: float) -> dict[int, float]:
         taken: dict[int, float] = {}
         for size in reversed(LADDER):
             try:
-                taken[size] = max(self._time([window] * size, limit_s) for window in self.modality.examples())
+                taken[size] = self._time([window] * size, limit_s)
             except TwinserveError as error:
                 raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
             if taken[size] > limit_s:

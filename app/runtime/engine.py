@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,11 @@ from app.core.evidence import outside
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import Observer
 from app.runtime.encoder import Encoder
+from app.runtime.queue import Deferred
 
 logger = logging.getLogger(__name__)
 
+ROUNDING = 1e-9
 Work = Item | Prepared
 """What waits for a batch: an item as it came, which is small, or one that was prepared beforehand."""
 
@@ -37,23 +39,53 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Of windows of one bucket: how many a run may have, and the seconds that each takes in so large a run."""
+
+    largest: int
+    seconds: float
+
+
+def speed(measured: Mapping[int, float], limit_s: float) -> Speed:
+    """From size -> seconds: the largest size that takes at most `limit_s`, or 1."""
+    largest = max((size for size, taken in measured.items() if taken <= limit_s), default=1)
+    return Speed(largest, measured[largest] / largest)
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
-    """A model as batches use it. Thread-safe. `limits` bound what a batch prepares itself."""
+    """A model as batches use it. Thread-safe.
+
+    `limits` bound what a batch prepares itself, `batch_s` the seconds that its runs may take together, told from the
+    `speeds` of buckets.
+    """
 
     bundle: Bundle
     encoder: Encoder
     limits: Limits
+    speeds: Mapping[Hashable, Speed]
+    batch_s: float
     observer: Observer
 
-    def run(self, batch: Sequence[Work], largest: int) -> list[Encoded | TwinserveError]:
-        """Embed a batch in runs of at most `largest` windows; an item's own failure is its outcome.
+    def run(self, batch: Sequence[Work]) -> list[Encoded | TwinserveError | Deferred[Work]]:
+        """Embed the first items of a batch, as many as its time allows, and at least one; the others are deferred.
 
-        Raises Internal where a run fails, which may be any one item's fault.
+        How long an item takes is known only once it is prepared: of texts, its number of tokens. An item's own failure
+        is its outcome. Raises Internal where a run fails, which may be any one item's fault.
         """
         prepared = [one if isinstance(one, Prepared) else self.prepare(one, self.limits) for one in batch]
         good = [one for one in prepared if isinstance(one, Prepared)]
-        encoded = iter(self._encode(good, largest) if good else ())
-        return [next(encoded) if isinstance(one, Prepared) else one for one in prepared]
+        encoded = iter(self._encode(good[: self._room(good)]) if good else ())
+        return [one if isinstance(one, TwinserveError) else next(encoded, None) or Deferred(one) for one in prepared]
+
+    def _room(self, items: Sequence[Prepared]) -> int:
+        """How many of the first items fit into a batch's time."""
+        spent = 0.0
+        for place, item in enumerate(items):
+            spent += sum(self.speeds[self.encoder.modality.bucket(window)].seconds for window in item.windows)
+            if place and spent > self.batch_s * (1 + ROUNDING):
+                return place
+        return len(items)
 
     def prepare(self, item: Item, limits: Limits) -> Prepared | TwinserveError:
         """Decode and prepare one item. A failure is an outcome, so that its neighbours go on."""
@@ -68,7 +100,8 @@ class Engine:
         finally:
             self.observer.prepared(self.bundle.key, time.perf_counter() - began)
 
-    def _encode(self, items: Sequence[Prepared], largest: int) -> list[Encoded]:
+    def _encode(self, items: Sequence[Prepared]) -> list[Encoded]:
+        largest = {bucket: one.largest for bucket, one in self.speeds.items()}
         rows = self.encoder.embed_prepared(items, largest=largest)
         calibration = self.bundle.calibration
         beyond = np.zeros(len(items), dtype=bool)

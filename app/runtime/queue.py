@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.core.errors import TwinserveError
@@ -20,13 +21,21 @@ BULK_EVERY = 4
 class Waiting(Generic[T, R]):
     """One item, its caller's future, and since when it waits, in seconds of the batcher's clock."""
 
-    __slots__ = ("bulk", "future", "payload", "since")
+    __slots__ = ("bulk", "deferred", "future", "payload", "since")
 
     def __init__(self, payload: T, future: asyncio.Future[R | TwinserveError], since: float, *, bulk: bool) -> None:
         self.payload = payload
         self.future = future
         self.since = since
         self.bulk = bulk
+        self.deferred = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(Generic[T]):
+    """The outcome of an item that its batch had no room for: it goes back to the front of the queue, as `payload`."""
+
+    payload: T
 
 
 class FairQueue(Generic[T, R]):
@@ -55,6 +64,11 @@ class FairQueue(Generic[T, R]):
             self._passed_over = 0 if item.bulk or not self._bulk else self._passed_over + 1
             batch.append(item)
         return batch
+
+    def put_back(self, items: Sequence[Waiting[T, R]]) -> None:
+        """Return items that a batch took and had no room for, to the front of their class, in their order."""
+        for item in reversed(items):
+            self._class_of(item).appendleft(item)
 
     def forget(self, item: Waiting[T, R]) -> None:
         """Remove an item whose caller has gone, if it still waits, so that gone callers never fill the memory."""

@@ -15,7 +15,7 @@ from app.core.observe import Observer
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.batcher import Batcher
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Engine, Work
+from app.runtime.engine import Encoded, Engine, Work, speed
 from app.runtime.session import Device
 
 INLINE_BELOW_S = 0.004
@@ -133,8 +133,8 @@ def load_models(
     """Open, verify, warm and measure each bundle. Blocking, seconds long; needs no event loop.
 
     Returns the registry of those that serve and, for those that do not, key -> reason in one line. A batch's cap is
-    the largest size that was measured to take at most `batch_ms`. `on_death` gets key and reason, on the event loop,
-    should a model's engine stop for good. Raises DeviceUnavailable where no bundle could be
+    the largest size that was measured to take at most `batch_ms`, of the quickest bucket. `on_death` gets key and
+    reason, on the event loop, should a model's engine stop for good. Raises DeviceUnavailable where no bundle could be
     served at all.
     """
     models: list[Model] = []
@@ -143,21 +143,22 @@ def load_models(
         try:
             encoder = Encoder(bundle, device=device, threads=threads)
             encoder.replay_golden()
-            seconds = encoder.warm(limit_s=batch_ms / 1000)
+            measured = encoder.warm(limit_s=batch_ms / 1000)
         except BundleRefused as error:
             refused[bundle.key] = error.detail
             continue
-        cap = max((size for size, taken in seconds.items() if taken <= batch_ms / 1000), default=1)
-        engine = Engine(bundle, encoder, Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS))), observer)
+        speeds = {bucket: speed(taken, batch_ms / 1000) for bucket, taken in measured.items()}
+        small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
+        engine = Engine(bundle, encoder, small, speeds, batch_ms / 1000, observer)
         batcher = Batcher[Work, Encoded](
-            partial(engine.run, largest=cap),
-            cap=cap,
+            engine.run,
+            cap=max(one.largest for one in speeds.values()),
             queue_items=queue_items,
             queue_ms=queue_ms,
             executor=executor,
             inline_below_s=INLINE_BELOW_S if encoder.provider == CPU else 0.0,
             in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
-            seconds_per_item=seconds[cap] / cap,
+            seconds_per_item=max(one.seconds for one in speeds.values()),
             on_queued=partial(observer.queued, bundle.key),
             on_batch=partial(observer.batch, bundle.key),
             on_death=partial(on_death, bundle.key),

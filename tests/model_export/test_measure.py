@@ -11,7 +11,7 @@ import pytest
 from app.core.bundle import CPU, CUDA, Bundle, seal
 from app.core.modalities.base import Limits, Prepared
 from app.core.scoring import pool, similarity
-from app.runtime.encoder import Encoder
+from app.runtime.encoder import Encoder, Largest
 from app.runtime.session import Device
 from model_export.errors import CommandError
 from model_export.measure import (
@@ -68,7 +68,7 @@ class Uneasy(Encoder):
 
     shift = 1e-3
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: int = 32) -> Vectors:
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32) -> Vectors:
         rows = []
         for place, item in enumerate(items):
             windows = self.encode(item.windows)
@@ -105,7 +105,7 @@ class OnTwoProviders(Encoder):
         super().__init__(bundle, device="cpu", threads=threads)
         self.device = device
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: int = 32) -> Vectors:
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32) -> Vectors:
         rows = super().embed_prepared(items, largest=largest)
         rows[0] += 1e-3 * (self.device == "cuda") * np.arange(rows.shape[1], dtype=np.float32)
         return rows

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import Internal, NotReady, Overloaded, TooLarge, TwinserveError, UnusableInput
 from app.runtime.batcher import Batcher
-from app.runtime.queue import FairQueue, Waiting
+from app.runtime.queue import Deferred, FairQueue, Waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -242,6 +242,35 @@ async def test_a_reservation_takes_no_more_than_it_has_left() -> None:
         assert await places.submit([2]) == [4]
         with pytest.raises(ValueError, match="no more payloads"):
             await places.submit([1, 2])
+
+
+async def test_deferred_items_come_first_in_the_next_batch_as_they_were_left() -> None:
+    def defer(payloads: Sequence[int]) -> list[Any]:
+        bench.ran.append(list(payloads))
+        return [2 * payloads[0], *(Deferred(payload + 100) for payload in payloads[1:])]
+
+    bench = Bench(run=defer)
+    first, second = bench.call([1, 2]), bench.call([3])
+    for _ in range(3):
+        await settle()
+        bench.executor.step()
+    assert await first == [2, 204]
+    assert await second == [2 * 203]
+    assert bench.ran == [[1, 2, 3], [102, 103], [203]]
+    assert [items for items, _ in bench.batches] == [1, 1, 1]
+    assert len(bench.queued) == 3  # each once
+
+
+async def test_an_item_deferred_by_a_batch_that_outlives_the_batcher_is_told_so() -> None:
+    bench = Bench(run=lambda payloads: [2, *(Deferred(one) for one in payloads[1:])])
+    call = bench.call([1, 2])
+    await settle()
+    closing = asyncio.create_task(bench.batcher.close())
+    await settle()
+    await bench.step()
+    with pytest.raises(NotReady):
+        await call
+    await closing
 
 
 async def test_a_batch_that_is_expected_to_take_long_runs_in_the_executor() -> None:

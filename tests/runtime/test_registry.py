@@ -138,7 +138,7 @@ def test_a_device_that_is_not_to_be_had_refuses_the_start_not_the_bundle(monkeyp
 def test_a_batch_is_capped_in_milliseconds(
     monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], cap: int
 ) -> None:
-    monkeypatch.setattr(Encoder, "warm", lambda *_, **__: seconds)
+    monkeypatch.setattr(Encoder, "warm", lambda *_, **__: {(): seconds})
     served, _ = load([tiny()], batch_ms=20.0)
     assert served.get(None).batcher.cap == cap
 
