@@ -78,7 +78,7 @@ def test_manifest_says_what_the_directory_says(work: Path) -> None:
     assert "invented/pairs" in manifest.training.data
     assert "appended" not in manifest.training.data
     params = manifest.modality.params
-    assert (params["max_tokens"], params["lengths"]) == (MAX_TOKENS, [16, 32, MAX_TOKENS])
+    assert (params["max_tokens"], params["lengths"]) == (MAX_TOKENS, [16, 24, 32, MAX_TOKENS])
     assert params["inputs"] == ["input_ids", "attention_mask", "token_type_ids"]
     assert params["prefixes"] == {}
     assert len(bundle.golden.items) >= 12
