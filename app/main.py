@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection
@@ -71,7 +71,7 @@ def run_worker(
     control: Connection,
     deals: socket.socket,
     settings: Settings,
-    bundles: Sequence[Bundle],
+    bundles: list[Bundle],
     aliases: Mapping[str, str],
     metrics: Path,
 ) -> int:
@@ -91,7 +91,7 @@ class Worker:
         self,
         channel: Channel[FromWorker, ToWorker],
         settings: Settings,
-        bundles: Sequence[Bundle],
+        bundles: list[Bundle],
         aliases: Mapping[str, str],
     ) -> None:
         self._channel = channel
@@ -169,6 +169,7 @@ class Worker:
             logger.exception("models could not be loaded")
             self._from_thread(loop, self._fail, f"models could not be loaded ({type(error).__name__})", False)
         else:
+            self._bundles.clear()  # whoever started this process still holds the list, and so every graph in it
             self._from_thread(loop, self._loaded, registry, refused)
 
     def _from_thread(self, loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

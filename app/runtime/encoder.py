@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ Largest = int | Mapping[Hashable, int]
 
 
 class Encoder:
-    """A bundle ready to embed. Immutable after construction and thread-safe.
+    """A bundle ready to embed. Thread-safe.
 
     Raises BundleRefused for a bundle whose modality, graph or names do not fit together, DeviceUnavailable where the
     device is not to be had.
@@ -50,6 +51,10 @@ class Encoder:
     def provider(self) -> str:
         """The execution provider in use, as ONNX Runtime names it and the golden tolerances do."""
         return self._session.provider
+
+    def release_graph(self) -> None:
+        """Let go of the bundle's copy of the graph: the session has its own."""
+        self.bundle = replace(self.bundle, graph=b"", external_data=None)
 
     def prepare(self, item: Item, limits: Limits) -> Prepared:
         """Decode and prepare one item; raises what the modality's `prepare` raises."""

@@ -147,9 +147,10 @@ def load_models(
         except BundleRefused as error:
             refused[bundle.key] = error.detail
             continue
+        encoder.release_graph()
         speeds = {bucket: speed(taken, batch_ms / 1000) for bucket, taken in measured.items()}
         small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
-        engine = Engine(bundle, encoder, small, speeds, batch_ms / 1000, observer)
+        engine = Engine(encoder.bundle, encoder, small, speeds, batch_ms / 1000, observer)
         batcher = Batcher[Work, Encoded](
             engine.run,
             cap=max(one.largest for one in speeds.values()),

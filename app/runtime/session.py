@@ -102,6 +102,7 @@ def open_session(
 def _open(ort: Any, graph: bytes, options: Any, providers: list[Any]) -> Session:
     session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0, read_config_from_model=0)
     session.disable_fallback()
+    session._model_bytes = None  # a copy of the graph that it keeps for a fallback, which is off
     return Session(session)
 
 

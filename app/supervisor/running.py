@@ -164,7 +164,7 @@ class Supervisor:
     def _arguments(self) -> Mapping[str, Any]:
         return {
             "settings": self._settings,
-            "bundles": self._catalogue.bundles,
+            "bundles": list(self._catalogue.bundles),
             "aliases": self._catalogue.aliases,
             "metrics": self._metrics,
         }
