@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from app.core.bundle import Bundle
+from app.supervisor.worker import start
 from app.tuning.choice import Figure, Layout
 from app.tuning.measuring import Opened, Pace, Round, measure
 
@@ -29,7 +30,7 @@ class Crew:
             process = context.Process(target=measure, args=(theirs, bundles, layout.threads), daemon=True)
             self._pipes.append(ours)
             self._processes.append(process)
-            process.start()
+            start(process)
             theirs.close()
 
     def __enter__(self) -> Crew:

@@ -35,6 +35,7 @@ def write(file: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
+        Path(temporary).chmod(0o644)  # no secret is in it, and who tunes need not be who serves
         Path(temporary).replace(file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

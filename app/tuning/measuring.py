@@ -52,6 +52,7 @@ def measure(pipe: Connection, bundles: Sequence[Bundle], threads: int) -> None:
     Each Round is answered by True once everything is warm, and by a Pace some time after the word to begin.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         engines, opened = _open(bundles, threads)
         gc.collect()

@@ -1,10 +1,11 @@
 """One tuning from the bundles to the exit code: measures, prints, and writes. What follows from figures: choice.py.
 
-Exit codes are those of `serve`: 0, 2 where settings or the machine do not allow it, 3 where no bundle can be measured.
+Exit codes: 0; 2 where settings or the machine do not allow it; 3 where no bundle can be measured; 130 after a Ctrl-C.
 """
 
 from __future__ import annotations
 
+import signal
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from app.tuning.table import table
 
 SIZES = tuple(sorted(LADDER))
 REPEATS = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 Measured = dict[Layout, dict[str, dict[int, Figure]]]
 
@@ -47,6 +49,9 @@ def tune(settings: Settings, *, seconds: float, out: Path | None) -> int:
     except CrewLostError as error:
         say(f"tune: {error}")
         return UNABLE
+    except KeyboardInterrupt:
+        say("tune: stopped, nothing was written")
+        return INTERRUPTED
     except OSError as error:
         say(f"tune: cannot write {file}: {error.strerror or error}")
         return UNABLE
@@ -103,6 +108,8 @@ def explanation(layout: Layout, default: Layout, times: Mapping[Layout, float]) 
     leader = max(times, key=lambda one: times[one])
     if layout != default:
         return f"Layout: {layout}, {times[layout]:.2f} times the default {default} over all bundles."
+    if len(times) == 1:
+        return f"Layout: the default {default}, the only one on one usable CPU."
     if leader == default:
         return f"Layout: the default {default}; no other is faster over all bundles."
     return (

@@ -33,7 +33,12 @@ def table(
 
 
 def _row(key: str, layout: Layout, size: int, figure: Figure, note: str) -> str:
-    return _line([key, str(layout), str(size), f"{figure.items_per_s:.4g}", f"{figure.batch_ms:.3g}", note])
+    return _line([key, str(layout), str(size), _digits(figure.items_per_s), _digits(figure.batch_ms), note])
+
+
+def _digits(value: float) -> str:
+    """Three digits at least: what a figure's last ones would say, the next round does not."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

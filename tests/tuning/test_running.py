@@ -26,7 +26,7 @@ from app.tuning.choice import Layout, layouts
 from app.tuning.crew import Crew, CrewLostError
 from app.tuning.measuring import Round
 from app.tuning.running import SIZES, measure_buckets
-from tests.supervisor.live import live_service, wait_for
+from tests.supervisor.live import LiveService, live_service, wait_for, wait_for_end
 
 CPUS = 2
 pytestmark = pytest.mark.timeout(300)
@@ -93,6 +93,32 @@ def test_a_service_uses_the_file_says_so_warns_of_other_cpus_and_leaves_it(
         service.process.send_signal(signal.SIGTERM)
         assert service.wait_exit() == 0
     assert file.read_text() == text
+
+
+def test_interrupted_tuning_is_one_line_and_leaves_neither_a_process_nor_a_file(
+    uncalibrated_models: Path, tmp_path: Path
+) -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TWINSERVE_")}
+    chosen = {"TWINSERVE_MODELS": str(uncalibrated_models), "TWINSERVE_DEVICE": "cpu"}
+    command = [sys.executable, "-m", "app", "tune", "--seconds", "60", "--out", str(tmp_path / TUNED)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=own | chosen)
+    tuning = LiveService(process)
+    try:
+        wait_for("first round", lambda: tuning.said("round 1"))
+        wait_for("measuring process", tuning.worker_pids)
+        pids = tuning.worker_pids()
+        process.send_signal(signal.SIGINT)
+        assert tuning.wait_exit() == 130
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+    for pid in pids:
+        wait_for_end(pid)
+    assert tuning.lines[-1] == "twinserve: tune: stopped, nothing was written"
+    assert not any("Traceback" in line for line in tuning.lines)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_place_to_write_nothing_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

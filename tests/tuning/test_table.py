@@ -27,7 +27,13 @@ def test_buckets_follow_with_what_an_item_takes_and_whether_a_start_lets_the_bat
     assert long.endswith("| bucket 128: 33 ms an item; beyond 50 ms, a start takes smaller batches |")
 
 
+def test_large_figures_are_written_out() -> None:
+    row = table({DEFAULT: {"m@1.0.0": {32: Figure(31218.4, 1.0254)}}}, DEFAULT, {"m@1.0.0": 32}, {}).splitlines()[-1]
+    assert "| 31218 | 1.03 |" in row
+
+
 def test_explanation_says_why_the_default_stays_or_goes() -> None:
+    assert "only one" in explanation(DEFAULT, DEFAULT, {DEFAULT: 1.0})
     assert "no other is faster" in explanation(DEFAULT, DEFAULT, {DEFAULT: 1.0, THREADED: 0.8})
     assert "1 x 2 reaches 1.04 times" in explanation(DEFAULT, DEFAULT, {DEFAULT: 1.0, THREADED: 1.04})
     assert "1 x 2, 1.30 times the default 2 x 1" in explanation(THREADED, DEFAULT, {DEFAULT: 1.0, THREADED: 1.3})
