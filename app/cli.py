@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from app import __version__
-from app.settings import Settings, explain, unknown_variables
+from app.settings import TUNED, Settings, explain, unknown_variables
 
 USAGE_ERROR = 2
 
@@ -20,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
         given.insert(0, "serve")
-    return _serve(_parser().parse_args(given))
+    flags = vars(_parser().parse_args(given))
+    status: int = flags.pop("run")(flags)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,17 +44,65 @@ def _parser() -> argparse.ArgumentParser:
         serve.add_argument(
             f"--{name}", metavar="DIR" if name == "models" else name.upper(), help=field.description, default=None
         )
+    serve.set_defaults(run=_serve)
+    tune = commands.add_parser(
+        "tune",
+        help="measure which settings suit this machine and these bundles",
+        description="Measure workers, threads and batches, and write what serve then uses: see docs/tuning.md.",
+    )
+    tune.add_argument(
+        "--seconds", type=_seconds, default=1.0, metavar="S", help="seconds a figure and round; default 1"
+    )
+    tune.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write; default: tuned.env in TWINSERVE_STATE_DIR"
+    )
+    tune.set_defaults(run=_tune)
     return parser
 
 
-def _serve(flags: argparse.Namespace) -> int:
+def _seconds(text: str) -> float:
     try:
-        settings = Settings(**{name: value for name, value in vars(flags).items() if value is not None})
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 3600")
+    return seconds
+
+
+def _settings(**flags: Any) -> Settings | None:
+    """The settings of this run, or None after what is wrong with them was said."""
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         print(f"twinserve: {explain(error)}", file=sys.stderr)
-        return USAGE_ERROR
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"twinserve: {TUNED} in the state folder cannot be read: {error}", file=sys.stderr)
+        return None
     if unknown := unknown_variables(os.environ):
         print(f"twinserve: warning: unknown settings are ignored: {', '.join(unknown)}", file=sys.stderr)
-    from app.supervisor import serve  # noqa: PLC0415  (a wrong setting is told before anything heavy is imported)
+    return settings
 
+
+def _serve(flags: dict[str, Any]) -> int:
+    settings = _settings(**flags)
+    if settings is None:
+        return USAGE_ERROR
+    # A wrong setting is told before anything heavy is imported.
+    from app.runtime.cpus import available_cpus  # noqa: PLC0415
+    from app.supervisor import serve  # noqa: PLC0415
+    from app.tuning.file import doubt  # noqa: PLC0415
+
+    if settings.tuned is not None and (line := doubt(settings.tuned, available_cpus())) is not None:
+        print(f"twinserve: warning: {line}", file=sys.stderr)
     return serve(settings)
+
+
+def _tune(flags: dict[str, Any]) -> int:
+    settings = _settings()
+    if settings is None:
+        return USAGE_ERROR
+    from app.tuning.running import tune  # noqa: PLC0415
+
+    return tune(settings, **flags)

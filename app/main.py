@@ -41,10 +41,9 @@ from app.settings import Settings
 from app.telemetry import States, Telemetry, log_to_stderr
 
 FAILED = 70  # sysexits.h: internal software error
-THREADS = 1
-"""Threads inside one inference on CPU. Runs side by side, one a worker, beat several threads in one run."""
 PREPARE_THREADS = 2
-CUDA_BATCHES = 2
+CPU_BATCHES, CUDA_BATCHES = 1, 2
+"""Batches that one worker runs side by side."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class Worker:
     async def run(self, telemetry: Telemetry, deals: socket.socket) -> int:
         """Serve until drained."""
         loop = asyncio.get_running_loop()
-        inference_threads = THREADS if self._settings.device == "cpu" else CUDA_BATCHES
+        inference_threads = CPU_BATCHES if self._settings.device == "cpu" else CUDA_BATCHES
         with (
             ThreadPoolExecutor(inference_threads, "inference") as inference,
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
@@ -155,7 +154,7 @@ class Worker:
                 aliases=self._aliases,
                 limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
                 device=settings.device,
-                threads=THREADS,
+                threads=settings.threads,
                 batch_ms=settings.batch_ms,
                 queue_items=settings.queue_items,
                 queue_ms=settings.queue_ms,

@@ -1,4 +1,4 @@
-"""Every setting of the service: its name, bounds, default and meaning. Read once, by the command line; no logic.
+"""Every setting of the service: its name, bounds, default and meaning. Read once, by the command line.
 
 docs/settings.md lists them for people; a test holds the two together.
 """
@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 PREFIX = "TWINSERVE_"
+TUNED = "tuned.env"
+"""The file in the state folder that `twinserve tune` writes."""
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class Settings(BaseSettings):
-    """The settings of one service, from arguments first, then from the environment, then from the defaults."""
+    """The settings of one service: arguments come first, then the environment, what was tuned, and the defaults."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
@@ -28,6 +35,7 @@ class Settings(BaseSettings):
     workers: int | None = Field(
         None, ge=1, le=1024, description="worker processes; default: one a usable CPU, or 1 where a GPU is used"
     )
+    threads: int = Field(1, ge=1, le=1024, description="threads inside one inference on CPU")
     device: Literal["cpu", "cuda", "auto"] = Field(
         "auto",
         description="cpu, cuda (does not start where it is not obtained), or auto: cuda where it works, else cpu",
@@ -71,13 +79,33 @@ class Settings(BaseSettings):
         "info", description="least level that is logged; one line a request is logged at info"
     )
 
+    @property
+    def tuned(self) -> Path | None:
+        """The file of tuned settings that is in use, None where there is none."""
+        file = None if self.state_dir is None else self.state_dir / TUNED
+        return file if file is not None and file.is_file() else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the names are the library's)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what was tuned from the state folder, which arguments or the environment name."""
+        folder = init_settings().get("state_dir") or env_settings().get("state_dir")
+        tuned = [] if folder is None else [DotEnvSettingsSource(settings_cls, env_file=Path(folder) / TUNED)]
+        return init_settings, env_settings, *tuned
+
 
 def explain(error: ValidationError) -> str:
     """Say in one line which settings are wrong, as the environment names them, and why."""
     faults = []
     for fault in error.errors(include_url=False):
-        name = "".join(str(part) for part in fault["loc"][:1])
-        faults.append(f"{PREFIX}{name.upper()}={fault['input']}: {fault['msg']}")
+        name = "".join(str(part) for part in fault["loc"][:1]).upper().removeprefix(PREFIX)
+        faults.append(f"{PREFIX}{name}={fault['input']}: {fault['msg']}")
     return "; ".join(faults)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import app.supervisor
 from app import __version__
 from app.cli import main
-from app.settings import Settings
+from app.settings import TUNED, Settings
 
 
 @pytest.fixture
@@ -53,6 +54,26 @@ def test_wrong_value_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[s
     assert error.startswith("twinserve: TWINSERVE_PORT=high: ")
     assert error.count("\n") == 1
     assert not served
+
+
+def test_tuned_file_that_cannot_be_read_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], served: list[Settings], tmp_path: Path
+) -> None:
+    (tmp_path / TUNED).write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("TWINSERVE_STATE_DIR", str(tmp_path))
+    assert main(["serve"]) == 2
+    error = capsys.readouterr().err
+    assert TUNED in error
+    assert error.count("\n") == 1
+    assert not served
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "long"])
+def test_tune_takes_only_a_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["tune", "--seconds", seconds])
+    assert caught.value.code == 2
+    assert f"'{seconds}' is not a number of seconds" in capsys.readouterr().err
 
 
 def test_unknown_variables_are_told_and_do_not_stop(

@@ -18,6 +18,7 @@ from app.core.bundle import Bundle, read_bundle
 from app.core.observe import ModelState, Readiness
 from app.main import FAILED, Worker
 from app.runtime.control import Channel, Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, ToWorker, Up
+from app.runtime.registry import Registry, load_models
 from app.settings import Settings
 from app.telemetry import Telemetry
 
@@ -196,6 +197,21 @@ async def test_worker_whose_models_cannot_be_loaded_says_why_and_fails(
         await until(lambda: seat.heard_of(Died))
         assert seat.heard_of(Died) == [Died("models could not be loaded (MemoryError)")]
         assert await seat.exit_code == FAILED
+
+
+async def test_an_inference_has_the_threads_that_the_settings_say(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def record(*arguments: Any, threads: int, **named: Any) -> tuple[Registry, dict[str, str]]:
+        given.append(threads)
+        return load_models(*arguments, threads=threads, **named)
+
+    monkeypatch.setattr("app.main.load_models", record)
+    async with seated(uncalibrated_models, threads=3) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+    assert given == [3]
 
 
 async def test_dead_engine_is_told_and_ends_the_worker(uncalibrated_models: Path) -> None:

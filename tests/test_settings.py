@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import PREFIX, Settings, explain, unknown_variables
+from app.settings import PREFIX, TUNED, Settings, explain, unknown_variables
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -35,6 +35,33 @@ def test_arguments_come_before_the_environment_and_that_before_defaults(monkeypa
     monkeypatch.setenv("TWINSERVE_HOST", "0.0.0.0")
     settings = Settings(port=9001)
     assert (settings.port, settings.host, settings.drain_ms) == (9001, "0.0.0.0", 26_000)
+
+
+def test_what_was_tuned_comes_after_arguments_and_the_environment_and_before_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = ["# a note", "TWINSERVE_WORKERS=3", "TWINSERVE_THREADS=2", "TWINSERVE_BATCH_MS=17", "TWINSERVE_PORT=1"]
+    (tmp_path / TUNED).write_text("\n".join(lines))
+    monkeypatch.setenv("TWINSERVE_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("TWINSERVE_BATCH_MS", "20")
+    monkeypatch.setenv("TWINSERVE_THREADS", "")
+    settings = Settings(workers=5)
+    assert (settings.workers, settings.batch_ms, settings.threads, settings.port) == (5, 20, 2, 1)
+    assert settings.tuned == tmp_path / TUNED
+    assert Settings().workers == 3
+
+
+def test_without_a_state_folder_or_a_file_in_it_nothing_was_tuned(tmp_path: Path) -> None:
+    (tmp_path / TUNED).write_text("TWINSERVE_WORKERS=3")
+    assert (Settings().tuned, Settings().workers) == (None, None)
+    assert Settings(state_dir=tmp_path / "new").tuned is None
+
+
+def test_unknown_name_in_the_tuned_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / TUNED).write_text("TWINSERVE_WORKER=3")
+    with pytest.raises(ValidationError) as caught:
+        Settings(state_dir=tmp_path)
+    assert explain(caught.value).startswith("TWINSERVE_WORKER=3: ")
 
 
 def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,8 @@ class Supervisor:
             f"{bundle.key} (default)" if bundle.key == self._catalogue.default_key else bundle.key
             for bundle in self._catalogue.bundles
         )
-        say(f"version {__version__}, {self._size} workers, device {self._settings.device}, serving {names}")
+        tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
+        say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
         say(f"listening on {url(self._listener)}")
 
     @contextlib.contextmanager
@@ -210,9 +211,12 @@ def default_workers(device: str) -> int:
     What `auto` will get is told from the wheel alone: that with CUDA is installed to use a GPU, and asking the
     device itself would need the engine, which the supervisor does not load.
     """
-    if device == "cuda" or (device == "auto" and _cuda_wheel_is_installed()):
-        return 1
-    return available_cpus()
+    return 1 if expects_gpu(device) else available_cpus()
+
+
+def expects_gpu(device: str) -> bool:
+    """Whether this device is, or is likely to be, a GPU."""
+    return device == "cuda" or (device == "auto" and _cuda_wheel_is_installed())
 
 
 def _cuda_wheel_is_installed() -> bool:

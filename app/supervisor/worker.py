@@ -67,7 +67,7 @@ class WorkerProcess:
         self._channel = Channel(control)
         try:
             # In a thread: starting writes the bundles into a pipe, and the child reads them only once it has imported.
-            await loop.run_in_executor(None, _start, process)
+            await loop.run_in_executor(None, start, process)
             self._process = process
             if self._doomed:
                 process.kill()
@@ -115,7 +115,7 @@ class WorkerProcess:
             self._process.kill()
 
 
-def _start(process: multiprocessing.process.BaseProcess) -> None:
+def start(process: multiprocessing.process.BaseProcess) -> None:
     """Start with SIGINT and SIGTERM held, so that neither can end the child before it has said what they mean to it."""
     resource_tracker.ensure_running()  # it releases the signals it holds, so it must be up before ours are held
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
