@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import astuple, dataclass, field
 from functools import partial
+from statistics import median
 
 from app.core.bundle import CPU, Bundle, highest
 from app.core.errors import BundleRefused, InvalidRequest, UnknownModel
@@ -159,7 +160,7 @@ def load_models(
             executor=executor,
             inline_below_s=INLINE_BELOW_S if encoder.provider == CPU else 0.0,
             in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
-            seconds_per_item=max(one.seconds for one in speeds.values()),
+            seconds_per_item=median(one.seconds for one in speeds.values()),
             on_queued=partial(observer.queued, bundle.key),
             on_batch=partial(observer.batch, bundle.key),
             on_death=partial(on_death, bundle.key),

@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 from app.core.bundle import Bundle
@@ -17,7 +17,7 @@ from app.core.errors import BundleRefused
 from app.core.modalities.base import Limits
 from app.core.observe import NullObserver
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Engine
+from app.runtime.engine import Engine, Speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _open(bundles: Sequence[Bundle], threads: int) -> tuple[dict[str, Engine], O
         except BundleRefused as error:
             opened.refused[bundle.key] = error.detail
             continue
-        engines[bundle.key] = Engine(bundle, encoder, Limits(), NullObserver())
+        engines[bundle.key] = Engine(bundle, encoder, Limits(), {}, math.inf, NullObserver())
         modality = encoder.modality
         opened.buckets[bundle.key] = tuple(str(modality.bucket(window)) for window in modality.examples())
     return engines, opened
@@ -101,5 +101,6 @@ def _step(engine: Engine, asked: Round) -> Callable[[], object]:
     if asked.bucket is not None:
         windows = [engine.encoder.modality.examples()[asked.bucket]] * asked.batch
         return lambda: engine.encoder.encode(windows, largest=asked.batch)
-    items = itertools.cycle(engine.bundle.golden.items)
-    return lambda: engine.run(list(itertools.islice(items, asked.batch)), largest=asked.batch)
+    modality, items = engine.encoder.modality, itertools.cycle(engine.bundle.golden.items)
+    whole = replace(engine, speeds={modality.bucket(one): Speed(asked.batch, 0.0) for one in modality.examples()})
+    return lambda: whole.run(list(itertools.islice(items, asked.batch)))

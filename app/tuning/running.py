@@ -90,9 +90,7 @@ def _settle(bundles: Sequence[Bundle], seconds: float) -> dict[str, int]:
     layout, times = choice.choose_layout(measured, default)
     batches = {key: choice.choose_batch(figures) for key, figures in measured[layout].items()}
     buckets = measure_buckets(bundles, layout, batches, seconds)
-    # A start caps batches by what the slowest bucket takes, so that one has to pass too.
     taken = [measured[layout][key][batch].batch_ms for key, batch in batches.items()]
-    taken += [figure.batch_ms for figures in buckets.values() for figure in figures.values()]
     batch_ms = choice.choose_batch_ms(taken)
     print(table(measured, layout, batches, buckets), end="\n\n")
     print(explanation(layout, default, times))
