@@ -1,0 +1,85 @@
+"""A real nginx with deploy/nginx/twinserve.conf, in front of replicas that a test has started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.deploy.files import DEPLOY
+from tests.supervisor.live import DEADLINE_S, wait_for
+
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+AROUND = """
+{user}
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    log_format upstreams '$status $upstream_addr';
+    access_log {folder}/access.log upstreams;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/twinserve.conf;
+}}
+"""
+"""What a distribution's nginx.conf says around an included file, with nothing outside the folder."""
+
+
+class Gateway:
+    """A running nginx."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self._log = folder / "access.log"
+
+    def requests(self) -> list[tuple[int, list[str]]]:
+        """Status and replicas asked, for each request so far."""
+        lines = [line.partition(" ") for line in self._log.read_text().splitlines()]
+        return [(int(status), asked.split(", ")) for status, _, asked in lines]
+
+
+@contextlib.contextmanager
+def running_nginx(folder: Path, replicas: Sequence[int]) -> Iterator[Gateway]:
+    """Start nginx in front of replicas on these ports of the loopback; end it at the end."""
+    assert NGINX is not None
+    port = free_port()
+    text = (DEPLOY / "nginx" / "twinserve.conf").read_text()
+    changes = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
+    for before, after in (changes | {"listen 8080;": f"listen 127.0.0.1:{port};"}).items():
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    (folder / "twinserve.conf").write_text(text)
+    user = "user root;" if os.geteuid() == 0 else ""  # it would become nobody, who may not enter the folder
+    (folder / "nginx.conf").write_text(AROUND.format(folder=folder, user=user))
+    process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+    try:
+        wait_for("nginx", lambda: accepts(port) or process.poll() is not None)
+        assert process.poll() is None, (folder / "error.log").read_text()
+        yield Gateway(f"http://127.0.0.1:{port}", folder)
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_S)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on at the moment; nginx cannot choose one itself."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
