@@ -5,9 +5,11 @@ Exit codes: 0; 2 where settings or the machine do not allow it; 3 where no bundl
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,8 +41,9 @@ def tune(settings: Settings, *, seconds: float, out: Path | None) -> int:
         return UNABLE
     file = out or Path(settings.state_dir or "") / TUNED
     try:
-        bundles = _measurable(settings.models)
-        values = _settle(bundles, seconds)
+        with _ending_at_once():
+            bundles = _measurable(settings.models)
+            values = _settle(bundles, seconds)
         keys = [bundle.key for bundle in bundles]
         write(file, render(values, when=datetime.now(UTC), cpu=cpu_name(), cpus=available_cpus(), bundles=keys))
     except BundleRefused as error:
@@ -49,14 +52,29 @@ def tune(settings: Settings, *, seconds: float, out: Path | None) -> int:
     except CrewLostError as error:
         say(f"tune: {error}")
         return UNABLE
-    except KeyboardInterrupt:
-        say("tune: stopped, nothing was written")
-        return INTERRUPTED
     except OSError as error:
         say(f"tune: cannot write {file}: {error.strerror or error}")
         return UNABLE
     say(f"tune: wrote {file}; serve reads {TUNED} in its TWINSERVE_STATE_DIR")
     return 0
+
+
+@contextlib.contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Have a Ctrl-C end this process wherever it is: an exception in the midst of starting another may be swallowed.
+
+    The measuring processes end by themselves, since their pipes are closed then.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        say("tune: stopped, nothing was written")
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _obstacle(settings: Settings, out: Path | None) -> str | None:
