@@ -17,6 +17,7 @@ from pathlib import Path
 
 from app.api import build
 from app.api.door import Door
+from app.api.proxies import Proxies
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import DeviceUnavailable, NotReady
@@ -61,6 +62,8 @@ def create_app(
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
         max_requests=settings.max_requests,
+        root_path=settings.root_path or "",
+        proxies=Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
     )
 
 

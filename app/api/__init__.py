@@ -1,6 +1,6 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, routes.py the routes, bodies.py and multipart.py read requests, schemas.py checks them,
+door.py is the outermost layer (proxies.py says whose word about a caller it believes), routes.py the routes, bodies.py and multipart.py read requests, schemas.py checks them,
 responses.py and answers.py write and describe answers, errors.py holds the one table of statuses.
 """
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import __version__
 from app.api.door import Door
 from app.api.openapi import describe_api
+from app.api.proxies import Proxies
 from app.api.routes import Endpoints, Metrics, make_routes
 from app.core.observe import Observer, Readiness
 from app.service import Service
@@ -31,19 +32,24 @@ def build(
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
+    root_path: str = "",
+    proxies: Proxies | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those
-    under way at once; `max_items` those of one request, of which a pair has two.
+    under way at once; `max_items` those of one request, of which a pair has two. Below `root_path`, such as
+    "/similarity", a gateway publishes the service; `proxies` are those believed, None for none.
     """
-    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics)
+    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics, root_path)
     return Door(
-        _Application(routes),
+        _Application(routes, root_path),
         observer=observer,
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
+        root_path=root_path,
+        proxies=proxies,
     )
 
 
@@ -54,7 +60,7 @@ class _Application(FastAPI):
     lists; docs/decisions/0003 says more.
     """
 
-    def __init__(self, routes: list[Any]) -> None:
+    def __init__(self, routes: list[Any], published_below: str) -> None:
         super().__init__(
             title="Twinserve",
             version=__version__,
@@ -64,6 +70,7 @@ class _Application(FastAPI):
             docs_url=None,
             redoc_url=None,
         )
+        self._published_below = published_below
         self._posts = {route.path: route for route in routes if "POST" in route.methods}
         """Paths without parameters: found at once, where the router would try one route after another."""
 
@@ -83,4 +90,4 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document that GET /openapi.json serves."""
-        return describe_api()
+        return describe_api(self._published_below)

@@ -49,10 +49,10 @@ POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inl
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def endpoints() -> dict[str, Endpoint]:
-    """Path -> endpoint."""
+def endpoints(root_path: str = "") -> dict[str, Endpoint]:
+    """Path -> endpoint. `root_path` is where the document says that the routes are."""
     folder = _assets_folder()
-    document = dump(describe_api())
+    document = dump(describe_api(root_path))
 
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})

@@ -1,8 +1,8 @@
 """The door: the outermost ASGI layer, before routing and before any body is read.
 
-Here and nowhere else: the request id, whether a slot is free, how many bytes a body may have, how long a request may
-take, and what happens when its client goes away; and every error raised inside becomes its problem details here.
-Knows no routes but those that it never refuses.
+Here and nowhere else: the request id, below which path the service is published, whether a slot is free, how many bytes
+a body may have, how long a request may take, and what happens when its client goes away; and every error raised inside
+becomes its problem details here. Knows no routes but those that it never refuses.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import UNEXPECTED, code, from_routing
+from app.api.proxies import Proxies
 from app.api.responses import problem_response
 from app.core.errors import (
     ClientTimeout,
@@ -60,12 +61,16 @@ class Door:
         max_body_bytes: int,
         request_timeout_ms: int,
         max_requests: int,
+        root_path: str = "",
+        proxies: Proxies | None = None,
     ) -> None:
         self._app = app
         self._observer = observer
         self._max_body_bytes = max_body_bytes
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
+        self._root_path, self._below_root = root_path, f"{root_path}/"
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on what is none."""
@@ -76,6 +81,7 @@ class Door:
         headers = Headers(scope=scope)
         visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes)
         scope[REQUEST_ID] = visit.request_id
+        scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
         if takes_slot:
             self._free -= 1
@@ -85,7 +91,7 @@ class Door:
             if takes_slot:
                 self._free += 1
             route = getattr(scope.get("route"), "path", UNROUTED).removeprefix("/v1")
-            self._report(route, visit.request_id, visit.status, time.perf_counter() - began)
+            self._report(scope, route, visit.request_id, visit.status, time.perf_counter() - began)
 
     def turn_away(self, scope: Scope) -> Response | None:
         """The refusal of a request that needs a slot where none is free, else None.
@@ -93,18 +99,25 @@ class Door:
         For a server that can write it at once: under overload most requests end here, and a task for each would take
         from those that were let in what little there is.
         """
-        if self._free > 0 or ALWAYS_OPEN.fullmatch(scope["path"]):
+        if self._free > 0 or ALWAYS_OPEN.fullmatch(self._path(scope)):
             return None
         request_id = _request_id(Headers(scope=scope))
         error = Overloaded(FULL)
         self._observer.refused(code(error))
         response = problem_response(error, request_id, {"X-Request-ID": request_id})
-        self._report(UNROUTED, request_id, response.status_code, 0.0)
+        self._report(scope, UNROUTED, request_id, response.status_code, 0.0)
         return response
 
-    def _report(self, route: str, request_id: str, status: int, seconds: float) -> None:
+    def _path(self, scope: Scope) -> str:
+        """The path below the root path, whether the gateway has taken that off or not."""
+        path: str = scope["path"]
+        return path[len(self._root_path) :] if path.startswith(self._below_root) else path
+
+    def _report(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
         self._observer.request(route, status, seconds)
         about = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+        if self._proxies is not None:
+            about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
 
     async def _serve(self, scope: Scope, visit: _Visit, headers: Headers, *, full: bool) -> None:

@@ -94,8 +94,8 @@ class Endpoints:
         return {**entry, "limits": {**entry["limits"], "max_items": self._max_items}}
 
 
-def make_routes(endpoints: Endpoints, metrics: Metrics | None) -> list[BaseRoute]:
-    """Every route, once as it is and once under /v1."""
+def make_routes(endpoints: Endpoints, metrics: Metrics | None, root_path: str = "") -> list[BaseRoute]:
+    """Every route, once as it is and once under /v1; none below `root_path`, which only their description names."""
     table = [
         ("/compare", endpoints.compare, "POST"),
         ("/compare/batch", endpoints.compare_batch, "POST"),
@@ -105,7 +105,7 @@ def make_routes(endpoints: Endpoints, metrics: Metrics | None) -> list[BaseRoute
         ("/models/{name}", endpoints.model, "GET"),
         ("/health/live", endpoints.live, "GET"),
         ("/health/ready", endpoints.ready, "GET"),
-        *((path, endpoint, "GET") for path, endpoint in docs.endpoints().items()),
+        *((path, endpoint, "GET") for path, endpoint in docs.endpoints(root_path).items()),
     ]
     if metrics is not None:
         table.append(("/metrics", _metrics_endpoint(metrics), "GET"))

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.deploy.files import DEPLOY
@@ -50,13 +50,21 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_nginx(folder: Path, replicas: Sequence[int]) -> Iterator[Gateway]:
-    """Start nginx in front of replicas on these ports of the loopback; end it at the end."""
+def running_nginx(
+    folder: Path, replicas: Sequence[int], changed: Mapping[str, str] | None = None
+) -> Iterator[Gateway]:
+    """Start nginx in front of replicas on these ports of the loopback; end it at the end.
+
+    `changed` maps parts of the file, each there once, to what takes their place.
+    """
     assert NGINX is not None
     port = free_port()
     text = (DEPLOY / "nginx" / "twinserve.conf").read_text()
     changes = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
-    for before, after in (changes | {"listen 8080;": f"listen 127.0.0.1:{port};"}).items():
+    changes |= {"listen 8080;": f"listen 127.0.0.1:{port};"} | dict(changed or {})
+    for number in range(len(replicas) + 1, 3):
+        changes[f"    server twinserve-{number}:8000 max_fails=0;\n"] = ""
+    for before, after in changes.items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     (folder / "twinserve.conf").write_text(text)

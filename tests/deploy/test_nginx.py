@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import threading
@@ -156,3 +157,27 @@ def test_rolling_restart_under_load_loses_no_request(uncalibrated_models: Path, 
             finished.result()
     assert set(statuses) == {200}
     assert any(len(addresses) == 2 for _, addresses in gateway.requests()), "nothing was ever sent again"
+
+
+@pytest.mark.parametrize("passed_on", ["http://twinserve;", "http://twinserve/;"], ids=["kept", "taken off"])
+def test_below_a_path_the_service_is_found_and_described_whether_nginx_keeps_the_path_or_not(
+    uncalibrated_models: Path, tmp_path: Path, passed_on: str
+) -> None:
+    settings = {"root_path": "/similarity", "trusted_proxies": "127.0.0.1"}
+    changed = {"location / {": "location /similarity/ {", "proxy_pass http://twinserve;": f"proxy_pass {passed_on}"}
+    with (
+        live_service(uncalibrated_models, **settings) as replica,
+        running_nginx(tmp_path, [replica.port], changed) as gateway,
+        httpx.Client(base_url=gateway.url, timeout=DEADLINE_S) as client,
+    ):
+        replica.wait_ready(1)
+        document = client.get("/similarity/openapi.json").json()
+        for server in (entry["url"] for entry in document["servers"]):
+            assert client.post(f"{server}/compare", json=PAIR).status_code == 200
+        assert client.get("/similarity/docs/start.js").status_code == 200
+        assert client.post("/compare", json=PAIR).headers["content-type"] == "text/html", "nginx's own 404"
+        told = {"X-Request-ID": "from-far", "X-Forwarded-For": "192.0.2.7"}
+        client.get("/similarity/models", headers=told)
+        line = json.loads(wait_for("log line", lambda: replica.said("from-far")).string)
+        # nginx has added 127.0.0.1, which the setting trusts, so that what came before counts too
+        assert (line["client"], line["scheme"], line["route"]) == ("192.0.2.7", "http", "/models")
