@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 Network = IPv4Network | IPv6Network
@@ -18,7 +17,7 @@ Address = IPv4Address | IPv6Address
 
 WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 """Some gateways write the caller's port too: 192.0.2.7:4711, [2001:db8::7]:4711."""
-SCHEMES = ("http", "https")
+SCHEMES = {b"http": "http", b"https": "https"}
 
 
 class Proxies:
@@ -26,40 +25,37 @@ class Proxies:
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
-        self._parse = functools.lru_cache(maxsize=1024)(_parse)  # the same few proxies, request after request
-        self._is_ours = functools.lru_cache(maxsize=1024)(self._look_up)
+        self._client = functools.lru_cache(maxsize=4096)(self._find)  # callers ask more than once
 
     def caller(self, scope: Scope) -> dict[str, str | None]:
         """Who asks, as `client` and `scheme` of the log line.
 
         `client` is the last address that is none of our proxies', going back from the connection along what each of
         our proxies says of the one before it; the furthest of ours where all are; None where a proxy of ours says what
-        is no address, or the connection has none.
+        is no address, or the connection has none. `scheme` is what the nearest proxy was asked by.
         """
         peer = scope.get("client")
-        address = None if peer is None else self._parse(peer[0])
-        scheme: str = scope.get("scheme", "http")
-        if address is None or not self._is_ours(address):
-            return {"client": None if address is None else str(address), "scheme": scheme}
-        headers = Headers(scope=scope)
-        said = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower()
-        for hop in _backwards(headers.getlist("x-forwarded-for")):
-            address = self._parse(hop)
-            if address is None or not self._is_ours(address):
-                break
-        return {
-            "client": None if address is None else str(address),
-            "scheme": said if said in SCHEMES else scheme,
-        }
+        said, scheme = [], b""
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                said.append(value)  # a proxy adds to the end, or a line of its own
+            elif name == b"x-forwarded-proto":
+                scheme = value
+        client, believed = self._client("" if peer is None else peer[0], b",".join(said))
+        scheme = scheme.rpartition(b",")[2].strip().lower()
+        return {"client": client, "scheme": SCHEMES.get(scheme if believed else b"", scope.get("scheme", "http"))}
 
-    def _look_up(self, address: Address) -> bool:
-        return any(address in network for network in self._networks)
+    def _find(self, peer: str, said: bytes) -> tuple[str | None, bool]:
+        """The client, and whether the connection is from a proxy of ours."""
+        address = _parse(peer)
+        believed = self._is_ours(address)
+        hops = [hop for part in said.decode("latin-1").split(",") if (hop := part.strip())]
+        while hops and self._is_ours(address):
+            address = _parse(hops.pop())
+        return None if address is None else str(address), believed
 
-
-def _backwards(lines: Iterable[str]) -> Iterator[str]:
-    """The hops of all X-Forwarded-For lines, the nearest first: a proxy adds to the end, or a line of its own."""
-    hops = [hop.strip() for line in lines for hop in line.split(",")]
-    return (hop for hop in reversed(hops) if hop)
+    def _is_ours(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._networks)
 
 
 def _parse(text: str) -> Address | None:

@@ -50,9 +50,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_nginx(
-    folder: Path, replicas: Sequence[int], changed: Mapping[str, str] | None = None
-) -> Iterator[Gateway]:
+def running_nginx(folder: Path, replicas: Sequence[int], changed: Mapping[str, str] | None = None) -> Iterator[Gateway]:
     """Start nginx in front of replicas on these ports of the loopback; end it at the end.
 
     `changed` maps parts of the file, each there once, to what takes their place.
