@@ -48,6 +48,7 @@ lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping p
 	$(LOCK) pyproject.toml --extra all --extra train --extra import --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra all --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
 	$(LOCK) pyproject.toml --extra all --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
+	$(LOCK) pyproject.toml --extra signing --generate-hashes --no-strip-extras -c requirements/dev.txt -o requirements/signing.txt
 	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
 
 model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew from its recipe (needs TWINSERVE_DATA; FRESH=1 replaces a run)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.core.bundle import Bundle, find_bundles, highest, read_aliases, read_bundle
+from app.core.bundle import Bundle, ManifestCheck, find_bundles, highest, read_aliases, read_bundle
 from app.core.errors import BundleRefused
 from app.core.observe import ModelState, Readiness
 
@@ -58,8 +58,11 @@ class Catalogue:
         return Readiness(ready=workers_ready > 0 and not stopping, models=models)
 
 
-def read_catalogue(models: Path, default: str | None) -> Catalogue:
-    """Read and verify every bundle below `models`. A bad one is refused; bad aliases raise BundleRefused."""
+def read_catalogue(models: Path, default: str | None, check: ManifestCheck | None) -> Catalogue:
+    """Read and verify every bundle below `models`. A bad one is refused; bad aliases raise BundleRefused.
+
+    With a `check`, one that it does not let pass is a bad one.
+    """
     if not models.is_dir():
         return Catalogue((), {}, default=default)
     aliases = read_aliases(models)
@@ -67,7 +70,7 @@ def read_catalogue(models: Path, default: str | None) -> Catalogue:
     refused: dict[str, str] = {}
     for folder in find_bundles(models):
         try:
-            bundles.append(read_bundle(folder))
+            bundles.append(read_bundle(folder, check))
         except BundleRefused as error:
             refused[f"{folder.parent.name}@{folder.name}"] = error.detail
     default_key = None if default is None else _meant_by(default, bundles, refused, aliases)

@@ -29,6 +29,7 @@ from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
 from app.supervisor.fleet import Fleet
 from app.supervisor.listening import Acceptor, bind, url
+from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.worker import Target, enter
 from app.telemetry import States, shared_registry
@@ -60,7 +61,11 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             say(f"no state folder at {settings.state_dir or 'the temporary folder'}: {error.strerror or error}")
             return UNABLE
         try:
-            catalogue = read_catalogue(settings.models, settings.default_model)
+            check = signature_check(settings.signing_key, folder)
+            catalogue = read_catalogue(settings.models, settings.default_model, check)
+        except NoSignatureCheckError as error:
+            say(str(error))
+            return UNABLE
         except BundleRefused as error:
             say(error.detail)
             return NO_MODELS

@@ -10,6 +10,8 @@ from app.core.bundle.manifest import (
     CUDA,
     EXTERNAL_FILE,
     FORMAT_VERSION,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
     Draft,
     Embedding,
     Graph,
@@ -22,7 +24,7 @@ from app.core.bundle.manifest import (
     canonical_json,
     highest,
 )
-from app.core.bundle.reading import find_bundles, read_aliases, read_bundle
+from app.core.bundle.reading import ManifestCheck, find_bundles, read_aliases, read_bundle
 from app.core.bundle.writing import seal, write_bundle
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "CUDA",
     "EXTERNAL_FILE",
     "FORMAT_VERSION",
+    "MANIFEST_FILE",
+    "SIGNATURE_FILE",
     "Bundle",
     "Draft",
     "Embedding",
@@ -37,6 +41,7 @@ __all__ = [
     "Graph",
     "Licence",
     "Manifest",
+    "ManifestCheck",
     "ModalityChoice",
     "Numerics",
     "Relation",
