@@ -1,12 +1,11 @@
 """`sign BUNDLE --key PEM`: an OpenSSF signature over all files of a bundle, beside its manifest. Changes no other file.
 
-The same as `model_signing sign key BUNDLE --private-key PEM --signature BUNDLE/model.sig`, but for what is checked first:
-nobody should put their name to a bundle that would not be served.
+The same as `model_signing sign key BUNDLE --private_key PEM --signature BUNDLE/model.sig`, but for what is checked
+first: nobody should put their name to a bundle that would not be served.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from app.core.bundle import SIGNATURE_FILE, read_bundle
@@ -35,7 +34,7 @@ def sign(bundle: Path, key: Path) -> Path:
     signer.set_hashing_config(hashing.Config().set_ignored_paths(paths=paths))
     try:
         signer.sign(folder, draft)
-        os.replace(draft, target)
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
     return target

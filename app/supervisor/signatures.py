@@ -1,9 +1,9 @@
-"""Whether a bundle is signed by the key of the settings. The only importer of model_signing (OpenSSF), and only where set.
+"""Whether a bundle is signed by the key of the settings. Alone in importing model_signing (OpenSSF), only where set.
 
-A signature is what `model_signing sign key` writes: a statement that names files and their SHA-256, signed. That it names
-manifest.json as it was read is enough for what is served, because the manifest holds the SHA-256 of every file that serving
-reads, and the reader checks each. So it is the very bytes that are served that are vouched for, whatever becomes of the
-folder meanwhile.
+A signature is what `model_signing sign key` writes: a statement that names files and their SHA-256, signed. That it
+names manifest.json as it was read is enough for what is served, because the manifest holds the SHA-256 of every file
+that serving reads, and the reader checks each. So it is the very bytes that are served that are vouched for, whatever
+becomes of the folder meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class NoSignatureCheckError(Exception):
 
 
 def signature_check(key: Path | None, scratch: Path | None) -> ManifestCheck | None:
-    """Return what refuses bundles that the private key of the public key in the file `key` has not signed; None for None.
+    """Return what refuses bundles that the owner of the public key in the file `key` has not signed; None for None.
 
     Copies of signatures are laid into the folder `scratch` while they are checked, None being the system's. Raises
     NoSignatureCheckError where the library is not installed, or the file holds no public key on a NIST curve.

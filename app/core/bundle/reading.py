@@ -47,7 +47,7 @@ MAX_BYTES = {
 MAX_ASSET_BYTES = 256 * MEBIBYTE
 
 ManifestCheck = Callable[[Path, bytes, bytes], None]
-"""Raises BundleRefused unless the signature vouches for the manifest: gets the folder and the bytes of the two files."""
+"""Gets the folder, and the bytes of manifest and signature; raises BundleRefused unless the one vouches for the other."""
 
 
 def read_bundle(folder: Path, check: ManifestCheck | None = None) -> Bundle:
