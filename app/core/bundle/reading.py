@@ -47,7 +47,7 @@ MAX_BYTES = {
 MAX_ASSET_BYTES = 256 * MEBIBYTE
 
 ManifestCheck = Callable[[Path, bytes, bytes], None]
-"""Gets the folder, and the bytes of manifest and signature; raises BundleRefused unless the one vouches for the other."""
+"""Gets the folder and the bytes of manifest and signature; raises BundleRefused unless one vouches for the other."""
 
 
 def read_bundle(folder: Path, check: ManifestCheck | None = None) -> Bundle:
