@@ -74,7 +74,7 @@ def test_shard_has_its_name_only_once_it_is_whole(
     write_pictures(folder, 4)
     written: list[bool] = []
 
-    def write(table: object, stream: IO[bytes], **_: object) -> None:
+    def write(_: object, stream: IO[bytes], **_options: object) -> None:
         stream.write(b"PAR1 and then")
         stream.flush()
         written.append((out / "part-00000.parquet").exists())

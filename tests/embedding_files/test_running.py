@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pa = pytest.importorskip("pyarrow", reason="embed-files needs the extra `parquet`")
+pytest.importorskip("pyarrow", reason="embed-files needs the extra `parquet`")
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-import app.embedding_files.running as running
 from app.cli import main
+from app.embedding_files import running
 from tests.embedding_files.pictures import expected, rows, run, shards, summary, write_pictures
 from tests.tiny import tiny_png, write_tiny
 
@@ -205,6 +206,7 @@ def test_output_inside_the_source_is_not_embedded(uncalibrated_models: Path, tmp
     ],
 )
 def test_source_at_fault_is_one_line(
+    *,
     uncalibrated_models: Path,
     tmp_path: Path,
     name: str,
@@ -269,6 +271,7 @@ def test_shard_has_a_number_of_items(text: str, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(("package", "extra"), [("pyarrow", "parquet"), ("ray", "ray")])
 def test_missing_package_is_one_line_with_its_extra(
+    *,
     uncalibrated_models: Path,
     tmp_path: Path,
     package: str,

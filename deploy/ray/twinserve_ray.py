@@ -1,0 +1,99 @@
+"""Twinserve under Ray Serve: each replica is one worker's parts, and the same ASGI application that a worker serves.
+
+Ray in the supervisor's place: it starts replicas, restarts them, spreads connections and adds or takes away replicas.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from ray import serve
+
+from app.api.door import Door
+from app.core.modalities.base import Limits
+from app.core.observe import ModelState, Readiness
+from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, today
+from app.runtime.registry import Registry, load_models
+from app.service import Service
+from app.settings import Settings
+from app.supervisor.catalogue import read_catalogue
+from app.supervisor.signatures import signature_check
+from app.telemetry import Telemetry, log_to_stderr
+
+
+@serve.deployment(
+    name="twinserve",
+    # One inference at a time on one thread, so one CPU; queued requests are what says that more replicas are needed.
+    ray_actor_options={"num_cpus": 1},
+    max_ongoing_requests=256,  # TWINSERVE_MAX_REQUESTS: beyond it, the service itself says 429
+    autoscaling_config={"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 8},
+    graceful_shutdown_timeout_s=30,  # longer than TWINSERVE_REQUEST_TIMEOUT_MS
+    health_check_period_s=5,
+)
+@serve.ingress()
+class Replica:
+    """One replica: models are loaded before it counts as started, so that Ray sends it nothing earlier."""
+
+    def __init__(self, settings: Settings) -> None:
+        log_to_stderr(settings.log_level)
+        # A replica's counters are its own, and Ray sends each request to another: no /metrics that seems to say all.
+        self._settings = settings.model_copy(update={"metrics_port": 0})
+        self._telemetry = Telemetry()
+        cuda = settings.device != "cpu"
+        self._inference = ThreadPoolExecutor(CUDA_BATCHES if cuda else CPU_BATCHES, "inference")
+        self._prepare = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
+        self._registry, self._refused = self._load()
+        self._dead: str | None = None
+
+    def __serve_build_asgi_app__(self) -> Door:
+        """The application that a worker of `twinserve serve` has."""
+        service = Service(lambda: self._registry, self._telemetry, self._prepare, today)
+        return create_app(service, readiness=self.readiness, settings=self._settings, telemetry=self._telemetry)
+
+    def readiness(self) -> Readiness:
+        """What this replica serves, and what it refused."""
+        models = {model.key: ModelState(True) for model in self._registry}
+        models |= {key: ModelState(False, reason) for key, reason in self._refused.items()}
+        return Readiness(self._dead is None, models)
+
+    def check_health(self) -> None:
+        """Ray replaces a replica that raises here."""
+        if self._dead is not None:
+            raise RuntimeError(self._dead)
+
+    def _load(self) -> tuple[Registry, dict[str, str]]:
+        settings = self._settings
+        catalogue = read_catalogue(settings.models, settings.default_model, signature_check(settings.signing_key, None))
+        registry, refused = load_models(
+            catalogue.bundles,
+            default=settings.default_model,
+            aliases=catalogue.aliases,
+            limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
+            device=settings.device,
+            threads=settings.threads,
+            batch_ms=settings.batch_ms,
+            queue_items=settings.queue_items,
+            queue_ms=settings.queue_ms,
+            observer=self._telemetry,
+            executor=self._inference,
+            on_death=self._died,
+        )
+        catalogue = catalogue.without(refused)
+        for key, reason in catalogue.refused.items():
+            logging.getLogger(__name__).error("refused %s: %s", key, reason)
+        if fault := catalogue.fault(strict=settings.strict_models):
+            raise RuntimeError(f"{fault} (models are looked for in {settings.models})")
+        return registry, dict(catalogue.refused)
+
+    def _died(self, key: str, reason: str) -> None:
+        self._dead = f"the engine of {key} stopped: {reason}"
+
+
+def application(arguments: dict[str, str]) -> serve.Application:
+    """What `serve run twinserve_ray:application` and serve.yaml start.
+
+    `arguments` are settings in lower case, such as default_model=glyphs; after them come TWINSERVE_ variables of the
+    process that builds the application. Raises pydantic's ValidationError for a wrong one.
+    """
+    return Replica.bind(Settings(**arguments))  # type: ignore[attr-defined]
