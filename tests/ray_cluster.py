@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent
 
 
+TRIES = 4
 STORE_BYTES = 100 << 20
 PATIENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,8 +33,9 @@ def running_cluster(nodes: int) -> Iterator[Any]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415  (an extra)
 
     os.environ.update(PATIENT)
-    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **_node(num_cpus=0)})
+    cluster = Cluster()
     try:
+        _patiently(lambda: cluster.add_node(include_dashboard=False, **_node(num_cpus=0)))
         for _ in range(nodes):
             add_node(cluster)
         yield cluster
@@ -43,7 +45,18 @@ def running_cluster(nodes: int) -> Iterator[Any]:
 
 def add_node(cluster: Any) -> Any:
     """One more node, with one CPU."""
-    return cluster.add_node(**_node(num_cpus=1))
+    return _patiently(lambda: cluster.add_node(**_node(num_cpus=1)))
+
+
+def _patiently(begin: Callable[[], Any]) -> Any:
+    """Begin a node; Ray gives it half a minute, which a loaded machine may need more than once."""
+    for _ in range(TRIES - 1):
+        try:
+            return begin()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return begin()
 
 
 def _node(num_cpus: int) -> dict[str, int]:

@@ -32,10 +32,9 @@ def embed_here(recipe: Recipe, processes: int, shards: Iterator[Shard]) -> Done:
     try:
         for number in range(processes):
             ours, theirs = context.Pipe(duplex=True)
-            process = context.Process(target=work, args=(theirs, recipe), name=f"embed-{number}", daemon=True)
-            start(process)
+            crew[ours] = context.Process(target=work, args=(theirs, recipe), name=f"embed-{number}", daemon=True)
+            start(crew[ours])
             theirs.close()
-            crew[ours] = process
         yield from _hand_out(crew, shards)
     finally:
         for pipe, process in crew.items():

@@ -8,11 +8,11 @@ the same command goes on.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def embed_files(settings: Settings, order: Order) -> int:
 
 
 def _embed_files(settings: Settings, order: Order) -> int:
-    if importlib.util.find_spec("pyarrow") is None:
+    if find_spec("pyarrow") is None:
         raise _UnableError("needs the package 'pyarrow': install twinserve[parquet]")
     from app.embedding_files.output import Output, OutputError  # noqa: PLC0415  (an extra)
 
@@ -111,10 +111,11 @@ def _choose(settings: Settings, model: str | None) -> Bundle:
         if len(names) != 1:
             raise BundleRefused(f"set --model to one of {', '.join(names) or 'none'} (looked for in {settings.models})")
         return _choose(settings, names[0])
-    if catalogue.default_key in catalogue.refused:
-        raise BundleRefused(f"{catalogue.default_key} is refused: {catalogue.refused[catalogue.default_key]}")
+    key = catalogue.default_key or ""
+    if key in catalogue.refused:
+        raise BundleRefused(f"{key} is refused: {catalogue.refused[key]}")
     for bundle in catalogue.bundles:
-        if bundle.key == catalogue.default_key:
+        if bundle.key == key:
             return bundle
     raise BundleRefused(f"no model {name} is found in {settings.models}")
 
@@ -123,7 +124,7 @@ def _embedder(recipe: Recipe, form: str, settings: Settings, order: Order) -> Em
     if order.ray is None:
         processes = settings.workers or default_workers(settings.device)
         return lambda shards: embed_here(recipe, processes, shards)
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         raise _UnableError("--ray needs the package 'ray': install twinserve[ray]")
     from app.embedding_files.cluster import embed_on_ray  # noqa: PLC0415  (an extra)
 

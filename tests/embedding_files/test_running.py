@@ -7,6 +7,7 @@ import fcntl
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +281,6 @@ def test_missing_package_is_one_line_with_its_extra(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_pictures(tmp_path / "pictures", 1)
-    find = running.importlib.util.find_spec
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    monkeypatch.setattr(running, "find_spec", lambda name: None if name == package else find_spec(name))
     assert run(uncalibrated_models, tmp_path / "pictures", tmp_path / "out", "--ray", "auto") == 2
     assert said(capsys).endswith(f"needs the package '{package}': install twinserve[{extra}]")
