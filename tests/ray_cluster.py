@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.deploy.nginx import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -32,15 +34,17 @@ def running_cluster(nodes: int) -> Iterator[Any]:
     """Start a head without CPUs and so many nodes of one CPU each; end all of them at the end."""
     from ray.cluster_utils import Cluster  # noqa: PLC0415  (an extra)
 
-    os.environ.update(PATIENT)
-    cluster = Cluster()
-    try:
-        _patiently(lambda: cluster.add_node(include_dashboard=False, **_node(num_cpus=0)))
-        for _ in range(nodes):
-            add_node(cluster)
-        yield cluster
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)  # the nodes find `app` as those of a real cluster do: it is there
+        cluster = Cluster()
+        try:
+            _patiently(lambda: cluster.add_node(include_dashboard=False, **_node(num_cpus=0)))
+            for _ in range(nodes):
+                add_node(cluster)
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
 def add_node(cluster: Any) -> Any:

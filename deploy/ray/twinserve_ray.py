@@ -9,8 +9,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from ray import serve
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.door import Door
 from app.core.modalities.base import Limits
 from app.core.observe import ModelState, Readiness
 from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, today
@@ -46,10 +46,11 @@ class Replica:
         self._registry, self._refused = self._load()
         self._dead: str | None = None
 
-    def __serve_build_asgi_app__(self) -> Door:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that a worker of `twinserve serve` has."""
         service = Service(lambda: self._registry, self._telemetry, self._prepare, today)
-        return create_app(service, readiness=self.readiness, settings=self._settings, telemetry=self._telemetry)
+        app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=self._telemetry)
+        return with_one_request_id(app)
 
     def readiness(self) -> Readiness:
         """What this replica serves, and what it refused."""
@@ -88,6 +89,20 @@ class Replica:
 
     def _died(self, key: str, reason: str) -> None:
         self._dead = f"the engine of {key} stopped: {reason}"
+
+
+def with_one_request_id(app: ASGIApp) -> ASGIApp:
+    """The application without X-Request-ID on its answers: Ray's proxy makes the id, hands it in, and adds it there."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [one for one in message["headers"] if one[0] != b"x-request-id"]
+            await send(message)
+
+        await app(scope, receive, send_on)
+
+    return answer
 
 
 def application(arguments: dict[str, str]) -> serve.Application:

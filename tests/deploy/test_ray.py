@@ -72,16 +72,16 @@ class OnRay:
 @pytest.fixture(scope="module")
 def deployed(uncalibrated_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnRay]:
     """The deployment of serve.yaml with two replicas, on two nodes of one CPU each."""
-    port = free_port()
     changed = {**CONFIG, "proxy_location": "HeadOnly"}
-    changed["http_options"] = {**CONFIG["http_options"], "host": "127.0.0.1", "port": port}
     scaling = {**DEPLOYMENT["autoscaling_config"], "min_replicas": 2, "max_replicas": 2}
     arguments = {"models": str(uncalibrated_models), "device": "cpu", "root_path": "/similarity"}
     deployment = {**DEPLOYMENT, "autoscaling_config": scaling}
     changed["applications"] = [{**APPLICATION, "args": arguments, "deployments": [deployment]}]
     folder = tmp_path_factory.mktemp("ray")
-    (folder / "serve.yaml").write_text(yaml.safe_dump(changed))
     with running_cluster(2) as cluster, (folder / "log").open("w+") as log:
+        port = free_port()  # now, so that it is none of the cluster's own
+        changed["http_options"] = {**CONFIG["http_options"], "host": "127.0.0.1", "port": port}
+        (folder / "serve.yaml").write_text(yaml.safe_dump(changed))
         command = [str(RAY / "serve"), "run", str(folder / "serve.yaml"), "--address", cluster.address]
         process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment())
         found = OnRay(cluster, process, f"http://127.0.0.1:{port}")
