@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -180,6 +181,7 @@ class Worker:
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()
+        give_back_memory()
         self._tell(Loaded(dict(refused), {model.key: model.encoder.provider for model in registry}))
 
     def _fail(self, reason: str, hopeless: bool) -> None:
@@ -206,6 +208,12 @@ class Worker:
     def _tell_closed(self) -> None:
         closed, self._closed = self._closed, 0
         self._tell(Closed(closed))
+
+
+def give_back_memory() -> None:
+    """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def today() -> date:

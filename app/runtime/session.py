@@ -5,7 +5,6 @@ No environment variable, configuration inside a graph, or silent fallback of ONN
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import os
 import re
@@ -117,21 +116,13 @@ def _options(ort: Any, threads: int, external_data: Mapping[str, bytes]) -> Any:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Idle threads sleep: spinning would burn the quota that the other workers share.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    _share_allocator()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Memory straight from the C library: an arena keeps what the largest batch ever needed, a third of a worker's
+    # memory after the warm-up, and gains 3 % at most (MiniLM, 32 texts of 128 tokens).
+    options.enable_cpu_mem_arena = False
     if external_data:
         names, contents = list(external_data), list(external_data.values())
         options.add_external_initializers_from_files_in_memory(names, contents, [len(data) for data in contents])
     return options
-
-
-@functools.cache  # once a process: ONNX Runtime keeps it in its own environment, whatever sessions come and go
-def _share_allocator() -> None:
-    """Register one CPU arena for all sessions of this process, so that several models do not each keep their own."""
-    ort = _onnxruntime()
-
-    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(memory, None)
 
 
 def _cuda_options(tf32: bool) -> dict[str, str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,21 @@ def test_several_sessions_of_a_process_agree() -> None:
     ]
     np.testing.assert_array_equal(rows[0], rows[2])
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_large_batch_needed_is_given_back() -> None:
+    """An arena would keep it for ever: here 100 MB of float32 pixels."""
+    session = open_session(tiny_graph(), device="cpu", threads=1)
+    feeds = {"pixels": np.zeros((400_000, 8, 8, 1), dtype=np.uint8)}
+    before = resident_mb()
+    session.run("vectors", feeds)
+    assert resident_mb() - before < 60
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def test_cuda_that_this_runtime_lacks_is_a_startup_error(monkeypatch: pytest.MonkeyPatch) -> None:
