@@ -156,6 +156,7 @@ class Worker:
                 limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
                 device=settings.device,
                 threads=settings.threads,
+                cuda_memory_mb=settings.cuda_memory_mb,
                 batch_ms=settings.batch_ms,
                 queue_items=settings.queue_items,
                 queue_ms=settings.queue_ms,

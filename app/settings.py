@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         "auto",
         description="cpu, cuda (does not start where it is not obtained), or auto: cuda where it works, else cpu",
     )
+    cuda_memory_mb: int | None = Field(
+        None, ge=64, description="MiB of a GPU's memory that each model may take; default: no bound"
+    )
     default_model: str | None = Field(
         None,
         min_length=1,

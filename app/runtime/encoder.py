@@ -36,13 +36,18 @@ class Encoder:
     device is not to be had.
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int, cuda_memory_mb: int | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.modality: Modality = modalities.create(manifest.modality.name, manifest.modality.params, bundle.assets)
         external = None if bundle.external_data is None else {EXTERNAL_FILE: bundle.external_data}
         self._session = open_session(
-            bundle.graph, device=device, threads=threads, external_data=external, tf32=manifest.numerics.tf32
+            bundle.graph,
+            device=device,
+            threads=threads,
+            external_data=external,
+            tf32=manifest.numerics.tf32,
+            cuda_memory_mb=cuda_memory_mb,
         )
         self._check_names()
         self._check_summary()

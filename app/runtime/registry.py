@@ -130,19 +130,20 @@ def load_models(
     observer: Observer,
     executor: Executor,
     on_death: Callable[[str, str], None] = lambda *_: None,
+    cuda_memory_mb: int | None = None,
 ) -> tuple[Registry, dict[str, str]]:
     """Open, verify, warm and measure each bundle. Blocking, seconds long; needs no event loop.
 
     Returns the registry of those that serve and, for those that do not, key -> reason in one line. A batch's cap is
     the largest size that was measured to take at most `batch_ms`, of the quickest bucket. `on_death` gets key and
-    reason, on the event loop, should a model's engine stop for good. Raises DeviceUnavailable where no bundle could be
-    served at all.
+    reason, on the event loop, should a model's engine stop for good; `cuda_memory_mb` bounds each model on a GPU.
+    Raises DeviceUnavailable where no bundle could be served at all.
     """
     models: list[Model] = []
     refused: dict[str, str] = {}
     for bundle in bundles:
         try:
-            encoder = Encoder(bundle, device=device, threads=threads)
+            encoder = Encoder(bundle, device=device, threads=threads, cuda_memory_mb=cuda_memory_mb)
             encoder.replay_golden()
             measured = encoder.warm(limit_s=batch_ms / 1000)
         except BundleRefused as error:
