@@ -103,7 +103,8 @@ def test_each_part_of_the_overload_promise_can_be_broken(changes: dict[str, obje
 def test_a_cost_tells_the_cores_of_a_thousand_a_second_and_how_workers_add_up(tmp_path: Path) -> None:
     run = Run(rate=300.0, cpu_ms=7.0, alone_ms=4.0, p99_ms=20.0, errors=0)
     cost = Cost("drawings", 1.5, 2.5, {1: replace(run, rate=200.0), 2: run})
-    assert (cost.full, cost.cores, cost.scaling) == (run, pytest.approx(10.0), pytest.approx(1.5))
+    assert cost.full == run
+    assert (cost.cores, cost.scaling) == pytest.approx((10.0, 1.5))
     report = Report({}, costs=[cost])
     [row] = [line for line in markdown(report).splitlines() if line.startswith("| drawings |")]
     assert row.split(" | ")[1:5] == ["7", "1.5", "2.5", "3"]  # the rest is HTTP, queue and judging
