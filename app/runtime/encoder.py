@@ -91,13 +91,15 @@ class Encoder:
     def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = LADDER[0]) -> Rows:
         """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
         rows = self.encode([window for item in items for window in item.windows], largest=largest)
+        if len(rows) == len(items):  # an item has at least one window
+            return rows
         ends = np.cumsum([len(item.windows) for item in items])
         normalized = self.bundle.manifest.embedding.normalized
         pooled = [
             rows[end - 1] if len(item.windows) == 1 else pool(rows[end - len(item.windows) : end], normalized)
             for item, end in zip(items, ends, strict=True)
         ]
-        return np.stack(pooled) if pooled else rows
+        return np.stack(pooled)
 
     def embed(self, items: Sequence[Item], limits: Limits) -> Rows:
         """Prepare and embed items, for offline use: float32 (len(items), dimension)."""
@@ -164,12 +166,11 @@ class Encoder:
         shape = (len(windows), manifest.embedding.dimension)
         if rows.dtype != np.float32 or rows.shape != shape:
             raise Internal(f"the model gave {rows.dtype} {rows.shape} instead of float32 {shape}")
-        if not np.isfinite(rows).all():
+        squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        if not np.isfinite(squares).all():  # float64 holds the square of any float32
             raise Internal("the model gave numbers that are not finite for this input")
-        if manifest.embedding.normalized:
-            lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-            if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
-                raise Internal("the model gave a row that is not of unit length for this input")
+        if manifest.embedding.normalized and np.abs(np.sqrt(squares) - 1).max() > UNIT_TOLERANCE:
+            raise Internal("the model gave a row that is not of unit length for this input")
         return rows
 
     def _check_names(self) -> None:
