@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(75, ge=1, description="seconds that an idle connection is kept open")
     drain_ms: int = Field(26_000, ge=0, description="milliseconds for requests under way to finish at a stop")
 
+    keys_file: Path | None = Field(
+        None, description="TOML file of the keys that may call; default: none is asked for, and all may"
+    )
     state_dir: Path | None = Field(
         None, description="folder for everything the service writes; default: a private temporary one, removed at exit"
     )

@@ -4,9 +4,9 @@ items.py tells what an item is, inference.py turns distinct items into embedding
 them, matching.py judges a file of references, usecases.py is the Service. No statuses, no frameworks.
 """
 
-from app.service.items import Blob, RawItem
+from app.service.items import EMBEDDING, Blob, RawItem
 from app.service.matching import Matched, Reference
 from app.service.notices import Notice
 from app.service.usecases import Comparison, Embedded, Service
 
-__all__ = ["Blob", "Comparison", "Embedded", "Matched", "Notice", "RawItem", "Reference", "Service"]
+__all__ = ["EMBEDDING", "Blob", "Comparison", "Embedded", "Matched", "Notice", "RawItem", "Reference", "Service"]

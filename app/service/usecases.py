@@ -142,6 +142,11 @@ class Service:
             self._observer.verdict(served.key, choices[reference.items].label, reference.judgement.verdict)
         return matched
 
+    def meant_by(self, model: str | None) -> tuple[str, str]:
+        """Name and version of the model that a request means. Raises UnknownModel, InvalidRequest, NotReady."""
+        bundle = self._models().get(model).bundle
+        return bundle.name, bundle.version
+
     def models(self) -> list[dict[str, Any]]:
         """Every served model, described. Raises NotReady."""
         registry = self._models()
