@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import sys
@@ -106,6 +107,9 @@ def _settings(**flags: Any) -> Settings | None:
 def _serve(flags: dict[str, Any]) -> int:
     settings = _settings(**flags)
     if settings is None:
+        return USAGE_ERROR
+    if settings.url_hosts is not None and importlib.util.find_spec("httpcore2") is None:
+        print("twinserve: TWINSERVE_URL_HOSTS needs the package httpcore2: install twinserve[url]", file=sys.stderr)
         return USAGE_ERROR
     # A wrong setting is told before anything heavy is imported.
     from app.runtime.cpus import available_cpus  # noqa: PLC0415

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.access import Access, parse_keys
 from app.api import build
@@ -42,6 +43,9 @@ from app.runtime.registry import Registry, load_models
 from app.service import Service
 from app.settings import Settings
 from app.telemetry import States, Telemetry, log_to_stderr
+
+if TYPE_CHECKING:
+    from app.fetch.fetching import Fetcher
 
 FAILED = 70  # sysexits.h: internal software error
 PREPARE_THREADS = 2
@@ -123,7 +127,8 @@ class Worker:
             ThreadPoolExecutor(inference_threads, "inference") as inference,
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
         ):
-            service = Service(self.models, telemetry, prepare, today)
+            fetcher = make_fetcher(self._settings)
+            service = Service(self.models, telemetry, prepare, today, fetch=None if fetcher is None else fetcher.fetch)
             app = create_app(
                 service,
                 readiness=self.readiness,
@@ -147,6 +152,8 @@ class Worker:
             await self._server.serve_dealt()
             if self._registry is not None:
                 await self._registry.close()
+            if fetcher is not None:
+                await fetcher.close()
             self._channel.close()
         return self._exit_code
 
@@ -240,6 +247,19 @@ def give_back_memory() -> None:
     """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def make_fetcher(settings: Settings) -> Fetcher | None:
+    """What fetches URLs; None where they are switched off."""
+    if settings.url_hosts is None:
+        return None
+    from app.fetch.fetching import Fetcher  # noqa: PLC0415  (its library is there only where URLs are wanted)
+
+    return Fetcher(
+        settings.url_hosts,
+        timeout_s=settings.url_timeout_ms / 1000,
+        max_bytes=settings.url_max_bytes or settings.max_body_bytes,
+    )
 
 
 def today() -> date:

@@ -176,6 +176,11 @@ def _item() -> dict[str, Any]:
     forms = [
         *({"required": [form], "title": form, "description": what} for form, what in FORMS.items()),
         {
+            "title": "url",
+            "description": "where encoded bytes lie, for base64; only where the service's operator allows it",
+            "required": ["url"],
+        },
+        {
             "title": "embedding",
             "description": "an embedding that this service gave out: numbers, or base64 of little-endian float32",
             "required": ["embedding", "fingerprint"],

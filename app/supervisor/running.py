@@ -183,10 +183,10 @@ class Supervisor:
         try:
             self._keys = read_keys(self._settings.keys_file)
         except KeysRefused as error:
-            say(f"{error.detail}; the {self._keys.count if self._keys else 0} keys in force stay")
+            say(f"{error.detail}; the keys in force stay")
             return
         self._fleet.tell(self._keys)
-        say(f"{self._keys.count} keys are in force")
+        say(f"keys in force: {self._keys.count}")
 
     def _arguments(self) -> Mapping[str, Any]:
         return {
@@ -230,7 +230,7 @@ class Supervisor:
 
 
 def _who_may_call(keys: Keys | None) -> str:
-    return "open to whoever reaches it" if keys is None else f"for {keys.count} keys"
+    return "open to whoever reaches it" if keys is None else f"keys in force: {keys.count}"
 
 
 class _MetricsPortError(Exception):
