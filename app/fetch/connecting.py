@@ -20,6 +20,10 @@ ONE_ADDRESS_S = 2.0
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
+class NotPublicError(ConnectError):
+    """A name resolves to an address that is not public."""
+
+
 async def resolve(host: str, port: int) -> Sequence[str]:
     """The addresses of a name, as the system's resolver gives them, each once. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -43,7 +47,7 @@ class CheckedBackend(AsyncNetworkBackend):
     ) -> AsyncNetworkStream:
         """Connect to the first of the name's addresses that answers.
 
-        Raises ConnectError where any of them is not public: a name that means both is not one to be trusted.
+        Raises NotPublicError where any of them is not public: a name that means both is not one to be trusted.
         """
         one_s = ONE_ADDRESS_S if timeout is None else min(timeout, ONE_ADDRESS_S)
         try:
@@ -51,7 +55,7 @@ class CheckedBackend(AsyncNetworkBackend):
         except (OSError, UnicodeError) as error:
             raise ConnectError("the name does not resolve") from error
         if not addresses or not all(map(is_public, addresses)):
-            raise ConnectError("it resolves to an address that is not public")
+            raise NotPublicError("it resolves to an address that is not public")
         failed: Exception = ConnectError("no address")
         for address in addresses:
             try:

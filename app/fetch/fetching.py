@@ -28,11 +28,14 @@ from app.fetch.urls import Place, read_hosts, read_url
 
 AT_ONCE = 16
 """Connections of one worker."""
-KEPT_S = 5.0
-"""How long a connection to a host is kept for the next request; it is one to a checked address."""
 MOST_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
-HEADERS = [(b"User-Agent", b"twinserve"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
+HEADERS = [
+    (b"User-Agent", b"twinserve"),
+    (b"Accept", b"*/*"),
+    (b"Accept-Encoding", b"identity"),
+    (b"Connection", b"close"),
+]
 FAILED = (
     "nothing could be fetched from this url; check that it answers 200 with the content itself, or send the content"
 )
@@ -81,7 +84,7 @@ class Fetcher:
         self._pool = AsyncConnectionPool(
             ssl_context=trusted or default_ssl_context(),
             max_connections=AT_ONCE,
-            keepalive_expiry=KEPT_S,
+            max_keepalive_connections=0,  # each URL's address is checked anew, and none meets a connection just closed
             network_backend=backend or CheckedBackend(),
         )
 
@@ -98,7 +101,7 @@ class Fetcher:
         return {url: task.result() for url, task in tasks.items()}
 
     async def close(self) -> None:
-        """Close the connections that were kept."""
+        """Close what is still open."""
         await self._pool.aclose()
 
     async def _fetch(self, url: str, budget: _Budget, deadline: float) -> bytes | TwinserveError:
@@ -111,7 +114,9 @@ class Fetcher:
         except TimeoutError:
             return DeadlineExceeded(f"the url did not give its content within {self._timeout_s:g} s; try again later")
         except (_FetchError, NetworkError, ProtocolError, TimeoutException, OSError) as error:
-            logger.info("fetch failed", extra={"host": place.host, "cause": str(error) or type(error).__name__})
+            # The library's own words may hold what the host sent.
+            cause = str(error) if isinstance(error, _FetchError) else type(error).__name__
+            logger.info("fetch failed", extra={"host": place.host, "cause": cause})
             return UnusableInput(FAILED)
 
     async def _follow(self, place: Place, budget: _Budget) -> bytes:
