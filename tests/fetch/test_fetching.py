@@ -282,7 +282,7 @@ async def test_slow_host_is_given_up_at_the_time_limit(host: Host, slow: object)
 
 async def test_time_limit_counts_waiting_for_a_connection_and_no_more_than_a_few_are_open(host: Host) -> None:
     host.answers |= {f"/{name}": silent for name in range(AT_ONCE + 4)}
-    async with fetcher_of(host, timeout_s=2.0) as fetcher:
+    async with fetcher_of(host, timeout_s=3.0) as fetcher:
         outcomes = await fetcher.fetch([f"https://{NAME}/{name}" for name in range(AT_ONCE + 4)])
         assert all(isinstance(outcome, DeadlineExceeded) for outcome in outcomes.values())
         assert host.most_open == AT_ONCE

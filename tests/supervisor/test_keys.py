@@ -38,7 +38,10 @@ def test_keys_are_in_force_from_the_start_and_a_hangup_puts_new_ones_in_force(
 
         file.write_text(new_entry + "scope = 1\n")
         service.process.send_signal(signal.SIGHUP)
-        wait_for("refusal", lambda: service.said("is not used: key 1, scope: this field is not known; the keys in force stay"))
+        wait_for(
+            "refusal",
+            lambda: service.said("is not used: key 1, scope: this field is not known; the keys in force stay"),
+        )
         assert (status(service, old), status(service, new)) == (200, 401)
 
         file.write_text(new_entry)
