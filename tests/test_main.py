@@ -9,6 +9,7 @@ import multiprocessing
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,9 +255,9 @@ async def test_urls_are_fetched_from_the_hosts_of_the_settings_only(uncalibrated
     )
     head = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
     request = f"{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
-    for settings, said in (({}, "fetches no URLs"), ({"url_hosts": "files.example.org"}, "not one that this service")):
-        async with seated(uncalibrated_models, **settings) as seat:
-            await until(lambda seat=seat: seat.heard_of(Loaded))
+    for hosts, said in ((None, "fetches no URLs"), ("files.example.org", "not one that this service")):
+        async with seated(uncalibrated_models, url_hosts=hosts) as seat:
+            await until(partial(seat.heard_of, Loaded))
             status, answer, _ = await seat.ask(request)
             assert (status, answer["code"], answer["pointer"]) == (422, "invalid_request", "/a")
             assert said in answer["detail"]

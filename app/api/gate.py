@@ -7,7 +7,7 @@ nothing of this is called.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from starlette.datastructures import Headers
@@ -18,7 +18,7 @@ from starlette.types import Scope as HttpScope
 from app.access import Access, Caller, Scope
 from app.api.schemas import Envelope, pointer
 from app.core.errors import Forbidden, InvalidRequest, UnknownModel
-from app.service import EMBEDDING, Blob, RawItem, Service
+from app.service import EMBEDDING, RawItem, Service
 
 CALLER = "caller"
 """The scope's key under which the layers inside find who calls; it is not there where the service has no keys."""
@@ -99,7 +99,7 @@ def check_pairs(request: Request, body: Envelope, pairs: Sequence[tuple[RawItem,
         raise Forbidden(f"{SCORES}, at the model's default operating point: remove {name}", pointer=pointer([name]))
     for index, pair in enumerate(pairs):
         for side, item in zip("ab", pair, strict=True):
-            if not isinstance(item, Blob) and EMBEDDING in item:
+            if isinstance(item, Mapping) and EMBEDDING in item:
                 where = f"/pairs/{index}/{side}" if "pairs" in body.model_fields_set else f"/{side}"
                 raise Forbidden(f"{SCORES}, and compares no embeddings: send the content", pointer=where)
 

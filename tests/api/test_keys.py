@@ -242,11 +242,12 @@ async def test_verdict_key_brings_no_embeddings_and_gets_none(client: httpx.Asyn
 
 
 async def test_rate_counts_comparisons_and_embeddings_not_requests(registry: Registry) -> None:
-    for path, body in {
+    bodies: dict[str, dict[str, Any]] = {
         "/compare/batch": {"pairs": [PAIR] * 3},
         "/embed": {"inputs": [picture(0)] * 3},
         "/match": {"probe": picture(0), "references": [{"id": "r", "items": [picture(0, 1)] * 3}]},
-    }.items():
+    }
+    for path, body in bodies.items():
         async with client_of(make_app(registry, access=Access(KEYS, lambda: 1))) as client:
             assert (await ask(client, path, "slow", **body)).status_code in (200, 422)
             response = await ask(client, path, "slow", **body)

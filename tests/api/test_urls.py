@@ -71,7 +71,7 @@ async def test_every_route_and_form_that_takes_an_item_takes_its_url(client: htt
     assert matched["best"] == "y"
     body = {"probe": picture(0), "references": inline, "threshold": 0.5}
     assert matched == (await client.post("/match", json=body)).json()
-    parts = {
+    parts: dict[str, tuple[str, str | bytes, str]] = {
         "a": ("a", json.dumps(lying(0)), "application/json"),
         "b": ("b", PNGS["/0-1.png"], "image/png"),
     }

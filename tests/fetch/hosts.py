@@ -48,7 +48,7 @@ class Host:
         """Serve on a free port of the loopback."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert(NAME, OTHER).configure_cert(context)
-        context.sni_callback = lambda _, name, __: self.server_names.append(name)  # type: ignore[assignment]
+        context.sni_callback = lambda _, name, __: self.server_names.append(name)
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.errors import InvalidRequest, TwinserveError
 from app.core.modalities.base import Modality
-from app.service.items import Blob, Fetched
+from app.service.items import Blob, Fetched, RawItem
 from app.service.remote import bring
 from tests.service.test_items import FormOnly
 
@@ -29,7 +29,7 @@ def modality(form: str) -> Modality:
 
 
 async def test_fetched_items_keep_their_place_and_their_other_members() -> None:
-    raws = [{"base64": "AA=="}, {"url": "u", "page": 2}, Blob(b"x", None), {"url": "v"}, {"url": "u"}]
+    raws: list[RawItem] = [{"base64": "AA=="}, {"url": "u", "page": 2}, Blob(b"x", None), {"url": "v"}, {"url": "u"}]
     brought = await bring(raws, modality("base64"), fetch)
     assert brought == [raws[0], Fetched(b"u", {"page": 2}), raws[2], Fetched(b"v", {}), Fetched(b"u", {})]
 
