@@ -116,7 +116,7 @@ def digest(secret: str) -> bytes:
 
 def _explain(error: ValidationError) -> str:
     """The first fault in one line, without values."""
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    fault = error.errors(include_url=False)[0]
     kind, *place = fault["loc"] or ("key",)
     number = f" {int(place[0]) + 1}" if kind == "key" and place and isinstance(place[0], int) else ""
     field = "".join(f", {part}" for part in place[1:2])

@@ -6,7 +6,6 @@ The content itself stays unread here: the modality decodes it later, with the it
 from __future__ import annotations
 
 import binascii
-import copy
 import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ def read_item(raw: RawItem, bundle: Bundle, modality: Modality) -> Content | Giv
         return _content(modality.form, _from_blob(raw, bundle, modality), {})
     if isinstance(raw, Fetched):
         if isinstance(raw.content, TwinserveError):
-            raise copy.copy(raw.content)  # other items may have the same URL, and each error gets its own pointer
+            raise raw.content
         _check_no_bytes(raw.rest)
         return _content("base64", raw.content, raw.rest)
     if URL in raw:

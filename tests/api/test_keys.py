@@ -158,6 +158,13 @@ async def test_default_model_is_held_against_the_key_too(client: httpx.AsyncClie
     assert (await ask(client, "/compare", "comparer")).status_code == 200
 
 
+async def test_alias_is_held_against_the_key_by_the_model_that_it_means(registry: Registry) -> None:
+    aliased = Registry(list(registry), default="tiny", aliases={"flat": "plain", "small": "tiny"})
+    async with client_of(make_app(aliased, access=Access(KEYS, lambda: 1))) as client:
+        assert (await ask(client, "/compare", "plain-only", model="flat", **PAIR)).json()["model"] == "plain"
+        problem(await ask(client, "/compare", "plain-only", model="small", **PAIR), 403, "forbidden", "/model")
+
+
 async def test_request_that_must_name_a_model_is_told_only_those_of_its_key(registry: Registry) -> None:
     without_default = Registry(list(registry), default=None, aliases={})
     async with client_of(make_app(without_default, access=Access(KEYS, lambda: 1))) as client:
