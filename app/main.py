@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from app.access import Access, parse_keys
 from app.api import build
 from app.api.door import Door
 from app.api.server import DealtServer
@@ -29,6 +31,7 @@ from app.runtime.control import (
     Died,
     Drain,
     FromWorker,
+    Keys,
     Leaving,
     Loaded,
     Told,
@@ -41,6 +44,9 @@ from app.service import Service
 from app.settings import Settings
 from app.telemetry import States, Telemetry, log_to_stderr
 
+if TYPE_CHECKING:
+    from app.fetch.fetching import Fetcher
+
 FAILED = 70  # sysexits.h: internal software error
 PREPARE_THREADS = 2
 CPU_BATCHES, CUDA_BATCHES = 1, 2
@@ -50,7 +56,12 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    service: Service, *, readiness: Callable[[], Readiness], settings: Settings, telemetry: Telemetry
+    service: Service,
+    *,
+    readiness: Callable[[], Readiness],
+    settings: Settings,
+    telemetry: Telemetry,
+    access: Access | None,
 ) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
     return build(
@@ -62,6 +73,7 @@ def create_app(
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
         max_requests=settings.max_requests,
+        access=access,
     )
 
 
@@ -73,12 +85,14 @@ def run_worker(
     settings: Settings,
     bundles: list[Bundle],
     aliases: Mapping[str, str],
+    keys: Keys | None,
     metrics: Path,
 ) -> int:
     """Be the worker in `slot` until told to drain, and return the exit code. `metrics` is the folder of all slots."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's reach every process; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
-    worker = Worker(Channel(control), settings, bundles, aliases)
+    worker = Worker(Channel(control), settings, bundles, aliases, keys)
     telemetry = Telemetry.shared(metrics, slot, states=States(worker.workers))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(worker.run(telemetry, deals))
@@ -93,6 +107,7 @@ class Worker:
         settings: Settings,
         bundles: list[Bundle],
         aliases: Mapping[str, str],
+        keys: Keys | None = None,
     ) -> None:
         self._channel = channel
         self._settings = settings
@@ -100,6 +115,7 @@ class Worker:
         self._aliases = aliases
         self._registry: Registry | None = None
         self._told = Told(Readiness(False, {bundle.key: ModelState(False, "loading") for bundle in bundles}), {})
+        self._access = None if keys is None else Access(parse_keys(keys.text), self._sharers)
         self._closed = 0
         self._exit_code = 0
 
@@ -111,8 +127,15 @@ class Worker:
             ThreadPoolExecutor(inference_threads, "inference") as inference,
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
         ):
-            service = Service(self.models, telemetry, prepare, today)
-            app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=telemetry)
+            fetcher = make_fetcher(self._settings)
+            service = Service(self.models, telemetry, prepare, today, fetch=None if fetcher is None else fetcher.fetch)
+            app = create_app(
+                service,
+                readiness=self.readiness,
+                settings=self._settings,
+                telemetry=telemetry,
+                access=self._access,
+            )
             self._server = DealtServer(
                 app,
                 deals,
@@ -123,12 +146,14 @@ class Worker:
             )
             self._channel.watch(self._heard, self._server.stop)
             loop.add_signal_handler(signal.SIGTERM, self._tell, Leaving())
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
             if self._registry is not None:
                 await self._registry.close()
+            if fetcher is not None:
+                await fetcher.close()
             self._channel.close()
         return self._exit_code
 
@@ -145,6 +170,10 @@ class Worker:
     def workers(self) -> Mapping[str, int]:
         """Return how many workers the supervisor last told of, by state."""
         return self._told.workers
+
+    def _sharers(self) -> int:
+        """How many ready workers share each key's rate."""
+        return self._told.workers.get("ready", 0)
 
     def _load(self, loop: asyncio.AbstractEventLoop, telemetry: Telemetry, inference: ThreadPoolExecutor) -> None:
         settings = self._settings
@@ -194,6 +223,9 @@ class Worker:
         match message:
             case Told():
                 self._told = message
+            case Keys(text):
+                if self._access is not None:
+                    self._access.replace(parse_keys(text))
             case Drain():
                 self._server.stop()
 
@@ -215,6 +247,19 @@ def give_back_memory() -> None:
     """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def make_fetcher(settings: Settings) -> Fetcher | None:
+    """What fetches URLs; None where they are switched off."""
+    if settings.url_hosts is None:
+        return None
+    from app.fetch.fetching import Fetcher  # noqa: PLC0415  (its library is there only where URLs are wanted)
+
+    return Fetcher(
+        settings.url_hosts,
+        timeout_s=settings.url_timeout_ms / 1000,
+        max_bytes=settings.url_max_bytes or settings.max_body_bytes,
+    )
 
 
 def today() -> date:

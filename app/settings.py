@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -17,11 +17,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.fetch.urls import read_hosts
+
 PREFIX = "TWINSERVE_"
 TUNED = "tuned.env"
 """The file in the state folder that `twinserve tune` writes."""
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+def _checked_hosts(text: str) -> str:
+    read_hosts(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -74,6 +81,16 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(75, ge=1, description="seconds that an idle connection is kept open")
     drain_ms: int = Field(26_000, ge=0, description="milliseconds for requests under way to finish at a stop")
 
+    keys_file: Path | None = Field(
+        None, description="TOML file of the keys that may call; default: none is asked for, and all may"
+    )
+    url_hosts: Annotated[str, AfterValidator(_checked_hosts)] | None = Field(
+        None, description="hosts that items may be fetched from, separated by commas; default: no URL is fetched"
+    )
+    url_timeout_ms: int = Field(5000, ge=1, description="milliseconds for all URLs of one request together")
+    url_max_bytes: int | None = Field(
+        None, ge=1, description="bytes that all URLs of one request may bring; default: TWINSERVE_MAX_BODY_BYTES"
+    )
     state_dir: Path | None = Field(
         None, description="folder for everything the service writes; default: a private temporary one, removed at exit"
     )

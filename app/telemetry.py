@@ -181,5 +181,5 @@ def log_to_stderr(level: str) -> None:
     root.setLevel(level.upper())
     # The HTTP library tells of each connection and worker at info; the service's own lines say it better.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
-    for library in ("asyncio", "httpx", "httpcore", "PIL", "multipart", "python_multipart"):
+    for library in ("asyncio", "httpx", "httpcore", "httpcore2", "PIL", "multipart", "python_multipart"):
         logging.getLogger(library).setLevel(max(logging.WARNING, root.level))

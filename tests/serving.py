@@ -26,7 +26,7 @@ from app.runtime.batcher import Batcher
 from app.runtime.engine import Encoded, Work
 from app.runtime.queue import Deferred
 from app.runtime.registry import Model, Registry, load_models
-from app.service import Service
+from app.service import Fetch, Service
 from tests.tiny import tiny_png
 
 LIMITS = Limits(max_body_bytes=1 << 20, max_pixels=1_000_000)
@@ -57,7 +57,13 @@ def load(*bundles: Bundle, default: str | None = None, observer: Observer | None
     return registry
 
 
-def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = EXECUTOR, **changes: Any) -> ASGIApp:
+def make_app(
+    models: Registry | Callable[[], Registry],
+    *,
+    executor: Executor = EXECUTOR,
+    fetch: Fetch | None = None,
+    **changes: Any,
+) -> ASGIApp:
     """The application as main builds it; `changes` replace arguments of `build`."""
     observer = changes.get("observer") or NullObserver()
     source = (lambda: models) if isinstance(models, Registry) else models
@@ -70,7 +76,7 @@ def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = 
         "request_timeout_ms": 20_000,
         "max_requests": 32,
     }
-    return build(Service(source, observer, executor, today), **(arguments | changes))
+    return build(Service(source, observer, executor, today, fetch=fetch), **(arguments | changes))
 
 
 @asynccontextmanager

@@ -9,15 +9,17 @@ import multiprocessing
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.access import make_entry
 from app.core.bundle import Bundle, read_bundle
 from app.core.observe import ModelState, Readiness
 from app.main import FAILED, Worker
-from app.runtime.control import Channel, Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, ToWorker, Up
+from app.runtime.control import Channel, Closed, Died, Drain, FromWorker, Keys, Leaving, Loaded, Told, ToWorker, Up
 from app.runtime.registry import Registry, load_models
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -30,13 +32,13 @@ READY = Told(Readiness(True, {"tiny@1.0.0": ModelState(True)}), {"ready": 1, "no
 class Seat:
     """The supervisor's end of one worker that runs in this process, on this loop."""
 
-    def __init__(self, bundle: Bundle, **settings: Any) -> None:
+    def __init__(self, bundle: Bundle, keys: Keys | None, **settings: Any) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=True)
         self._deals, their_deals = socket.socketpair()
         self.control: Channel[ToWorker, FromWorker] = Channel(ours)
         self.heard: list[FromWorker] = []
         self.control.watch(self.heard.append, lambda: None)
-        self.worker = Worker(Channel(theirs), Settings(device="cpu", **settings), [bundle], {})
+        self.worker = Worker(Channel(theirs), Settings(device="cpu", **settings), [bundle], {}, keys)
         self.exit_code = asyncio.create_task(self.worker.run(Telemetry(), their_deals))
 
     def deal(self) -> socket.socket:
@@ -84,8 +86,12 @@ def exchange(client: socket.socket, request: bytes) -> bytes:
     return answer
 
 
-def get(path: str) -> str:
-    return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
+def get(path: str, key: str = "") -> str:
+    return f"GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n"
+
+
+def keys(table: str) -> Keys:
+    return Keys(table, 1)
 
 
 async def until(look: Callable[[], object]) -> None:
@@ -95,9 +101,9 @@ async def until(look: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def seated(models: Path, **settings: Any) -> AsyncIterator[Seat]:
+async def seated(models: Path, keys: Keys | None = None, **settings: Any) -> AsyncIterator[Seat]:
     """A worker that has said it is up; drained at the end."""
-    seat = Seat(read_bundle(models / "tiny" / "1.0.0"), **settings)
+    seat = Seat(read_bundle(models / "tiny" / "1.0.0"), keys, **settings)
     try:
         await until(lambda: seat.heard_of(Up))
         yield seat
@@ -221,3 +227,37 @@ async def test_dead_engine_is_told_and_ends_the_worker(uncalibrated_models: Path
         batcher._die(RuntimeError("out of memory"))
         await until(lambda: seat.heard_of(Died))
         assert await seat.exit_code == FAILED
+
+
+async def test_keys_in_force_are_those_that_the_supervisor_told_last(uncalibrated_models: Path) -> None:
+    (old, old_entry), (new, new_entry) = make_entry("old", ["compare"]), make_entry("new", ["compare"])
+    async with seated(uncalibrated_models, keys(old_entry)) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 200, 401]
+        seat.control.send(keys(new_entry))
+        seat.control.send(READY)
+        await until(lambda: seat.worker.readiness().ready)
+        assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 401, 200]
+
+
+async def test_rate_of_a_key_is_shared_by_the_workers_that_are_ready(uncalibrated_models: Path) -> None:
+    secret, entry = make_entry("one", ["compare"], rate_per_s=0.001, burst=6)
+    async with seated(uncalibrated_models, keys(entry)) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        seat.control.send(Told(Readiness(True, {"tiny@1.0.0": ModelState(True)}), {"ready": 3, "not_ready": 0}))
+        await until(lambda: seat.worker.readiness().ready)
+        assert [(await seat.ask(get("/models", secret)))[0] for _ in range(3)] == [200, 200, 429]
+
+
+async def test_urls_are_fetched_from_the_hosts_of_the_settings_only(uncalibrated_models: Path) -> None:
+    body = json.dumps(
+        {"a": {"url": "https://elsewhere.example.org/a"}, "b": {"url": "https://elsewhere.example.org/b"}}
+    )
+    head = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+    request = f"{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    for hosts, said in ((None, "fetches no URLs"), ("files.example.org", "not one that this service")):
+        async with seated(uncalibrated_models, url_hosts=hosts) as seat:
+            await until(partial(seat.heard_of, Loaded))
+            status, answer, _ = await seat.ask(request)
+            assert (status, answer["code"], answer["pointer"]) == (422, "invalid_request", "/a")
+            assert said in answer["detail"]

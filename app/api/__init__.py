@@ -1,7 +1,8 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, routes.py the routes, bodies.py and multipart.py read requests, schemas.py checks them,
-responses.py and answers.py write and describe answers, errors.py holds the one table of statuses.
+door.py is the outermost layer, gate.py what a key allows, routes.py the routes, bodies.py and multipart.py read
+requests, schemas.py checks them, responses.py and answers.py write and describe answers, errors.py holds the one table
+of statuses.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
+from app.access import Access
 from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.routes import Endpoints, Metrics, make_routes
@@ -31,19 +33,22 @@ def build(
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
+    access: Access | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those
-    under way at once; `max_items` those of one request, of which a pair has two.
+    under way at once; `max_items` those of one request, of which a pair has two. No keys are asked for without
+    `access`.
     """
-    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics)
+    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics, keys=access is not None)
     return Door(
         _Application(routes),
         observer=observer,
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
+        access=access,
     )
 
 

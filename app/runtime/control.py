@@ -58,12 +58,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """Supervisor: from now on these `count` keys are in force. The text of the file, checked, which holds no secret."""
+
+    text: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Supervisor: nothing more will be dealt to you. Finish what is under way, then exit."""
 
 
 FromWorker = Up | Loaded | Closed | Died | Leaving
-ToWorker = Told | Drain
+ToWorker = Told | Keys | Drain
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from app.core.observe import Readiness
-from app.runtime.control import Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, Up
+from app.runtime.control import Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, ToWorker, Up
 from app.supervisor.dealing import Backoff, Candidate
 from app.supervisor.worker import Target, WorkerProcess
 
@@ -99,10 +99,13 @@ class Fleet:
 
     def _tell_all(self) -> None:
         """Tell every worker the state of the service as it is now."""
-        told = self.told()
-        for worker in self._workers.values():
-            worker.tell(told)
+        self.tell(self.told())
         self._owner.changed()
+
+    def tell(self, message: ToWorker) -> None:
+        """Tell every worker, one that is still starting too."""
+        for worker in self._workers.values():
+            worker.tell(message)
 
     def told(self) -> Told:
         """What workers are told now."""

@@ -21,13 +21,14 @@ from typing import Any, NoReturn
 import prometheus_client
 
 from app import __version__
-from app.core.errors import BundleRefused
+from app.core.errors import BundleRefused, KeysRefused
 from app.core.observe import Readiness
-from app.runtime.control import loop_factory
+from app.runtime.control import Keys, loop_factory
 from app.runtime.cpus import available_cpus
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
 from app.supervisor.fleet import Fleet
+from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.worker import Target, enter
@@ -60,6 +61,11 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             say(f"no state folder at {settings.state_dir or 'the temporary folder'}: {error.strerror or error}")
             return UNABLE
         try:
+            keys = None if settings.keys_file is None else read_keys(settings.keys_file)
+        except KeysRefused as error:
+            say(error.detail)
+            return UNABLE
+        try:
             catalogue = read_catalogue(settings.models, settings.default_model)
         except BundleRefused as error:
             say(error.detail)
@@ -72,7 +78,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             say(f"{fault} (models are looked for in {settings.models})")
             return NO_MODELS
         _raise_descriptor_limit()
-        service = Supervisor(settings, catalogue, listener, folder, target)
+        service = Supervisor(settings, catalogue, listener, folder, target, keys=keys)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(service.run())
 
@@ -81,10 +87,18 @@ class Supervisor:
     """The running service: owns the fleet and the acceptor, judges what workers report, and decides when it is over."""
 
     def __init__(
-        self, settings: Settings, catalogue: Catalogue, listener: socket.socket, metrics: Path, target: Target
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        listener: socket.socket,
+        metrics: Path,
+        target: Target,
+        *,
+        keys: Keys | None,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
+        self._keys = keys
         self._listener = listener
         self._metrics = metrics
         self._size = settings.workers or default_workers(settings.device)
@@ -101,6 +115,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
         try:
             with self._own_metrics_port():
                 self._introduce()
@@ -161,11 +176,24 @@ class Supervisor:
             say(f"{number.name} again: stopping at once")
             self._fleet.kill()
 
+    def _reload_keys(self) -> None:
+        """Read the file of keys again; where it cannot be used, those in force stay."""
+        if self._settings.keys_file is None:
+            return
+        try:
+            self._keys = read_keys(self._settings.keys_file)
+        except KeysRefused as error:
+            say(f"{error.detail}; the keys in force stay")
+            return
+        self._fleet.tell(self._keys)
+        say(f"keys in force: {self._keys.count}")
+
     def _arguments(self) -> Mapping[str, Any]:
         return {
             "settings": self._settings,
             "bundles": list(self._catalogue.bundles),
             "aliases": self._catalogue.aliases,
+            "keys": self._keys,
             "metrics": self._metrics,
         }
 
@@ -176,7 +204,7 @@ class Supervisor:
         )
         tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
-        say(f"listening on {url(self._listener)}")
+        say(f"listening on {url(self._listener)} ({_who_may_call(self._keys)})")
 
     @contextlib.contextmanager
     def _own_metrics_port(self) -> Iterator[None]:
@@ -199,6 +227,10 @@ class Supervisor:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def _who_may_call(keys: Keys | None) -> str:
+    return "open to whoever reaches it" if keys is None else f"keys in force: {keys.count}"
 
 
 class _MetricsPortError(Exception):

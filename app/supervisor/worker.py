@@ -19,7 +19,7 @@ from app.runtime.control import Channel, FromWorker, ToWorker
 State = Literal["starting", "up", "ready", "leaving", "dead"]
 Target = Callable[..., None]
 
-_HELD = (signal.SIGINT, signal.SIGTERM)
+_HELD = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def enter(**arguments: Any) -> None:
@@ -97,8 +97,8 @@ class WorkerProcess:
         return True
 
     def tell(self, message: ToWorker) -> None:
-        """Send a message; a worker that cannot be told because it reads nothing any more is killed."""
-        if self._process is not None and self._channel is not None and not self._channel.send(message):
+        """Send a message; one that is still starting finds it later. A worker that reads nothing any more is killed."""
+        if self._channel is not None and not self._channel.send(message):
             self.kill()
 
     def become(self, state: State) -> None:
@@ -116,7 +116,7 @@ class WorkerProcess:
 
 
 def start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start with SIGINT and SIGTERM held, so that neither can end the child before it has said what they mean to it."""
+    """Start with signals held that would end the child before it has said what they mean to it."""
     resource_tracker.ensure_running()  # it releases the signals it holds, so it must be up before ours are held
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:
