@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE", help="file to write; default: tuned.env in TWINSERVE_STATE_DIR"
     )
     tune.set_defaults(run=_tune)
+    reload = commands.add_parser(
+        "reload",
+        help="have the running service read its models again",
+        description="Have the service on TWINSERVE_STATE_DIR read its models again: see docs/reloading.md.",
+    )
+    reload.set_defaults(run=_reload)
     return parser
 
 
@@ -106,3 +112,12 @@ def _tune(flags: dict[str, Any]) -> int:
     from app.tuning.running import tune  # noqa: PLC0415
 
     return tune(settings, **flags)
+
+
+def _reload(_: dict[str, Any]) -> int:
+    settings = _settings()
+    if settings is None:
+        return USAGE_ERROR
+    from app.supervisor.commands import ask_to_reload  # noqa: PLC0415
+
+    return ask_to_reload(settings.state_dir)

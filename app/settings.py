@@ -49,6 +49,13 @@ class Settings(BaseSettings):
         False, description="refuse to start when any bundle is refused, not only the default one"
     )
 
+    retire_s: float = Field(
+        300.0, ge=0, description="seconds that a bundle gone from the folder answers to its name@version after a reload"
+    )
+    watch_models_s: float | None = Field(
+        None, ge=0.1, le=86_400, description="seconds between two looks for changed bundles; default: only when told"
+    )
+
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="bytes of a request's body, and of an item in it"
     )
