@@ -43,7 +43,7 @@ from app.runtime.control import (
 )
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
-from app.service import Service
+from app.service import Service, Shadowing
 from app.settings import Settings
 from app.telemetry import States, Telemetry, log_to_stderr
 
@@ -116,8 +116,10 @@ class Worker:
         with (
             ThreadPoolExecutor(inference_threads, "inference") as inference,
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
+            ThreadPoolExecutor(1, "trial") as trial,  # started only once there is something on trial
         ):
-            service = Service(self.models, telemetry, prepare, today)
+            shadowing = Shadowing(telemetry, trial, today)
+            service = Service(self.models, telemetry, prepare, today, shadowing)
             app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=telemetry)
             self._server = DealtServer(
                 app,
@@ -133,6 +135,7 @@ class Worker:
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
+            shadowing.close()
             await self._stock.close()
             self._channel.close()
         return self._exit_code

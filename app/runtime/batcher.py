@@ -82,6 +82,11 @@ class Batcher(Generic[T, R]):
         return not self._dead
 
     @property
+    def busy(self) -> bool:
+        """Whether anybody holds a place."""
+        return any(self._held.values())
+
+    @property
     def cap(self) -> int:
         """The most items of one batch."""
         return self._cap
@@ -112,7 +117,7 @@ class Batcher(Generic[T, R]):
 
     def _give_back(self, count: int, bulk: bool) -> None:
         self._held[bulk] -= count
-        if self._unheld is not None and not any(self._held.values()):
+        if self._unheld is not None and not self.busy:
             self._unheld.set()
 
     async def _submit(self, payloads: Sequence[T], bulk: bool) -> list[R | TwinserveError]:
@@ -243,7 +248,7 @@ class Batcher(Generic[T, R]):
 
     async def retire(self) -> None:
         """Close once nobody holds a place any more, so that no caller notices; for when no new one can come."""
-        if any(self._held.values()):
+        if self.busy:
             self._unheld = asyncio.Event()
             await self._unheld.wait()
         await self.close()

@@ -95,13 +95,18 @@ class Catalogue:
         return {alias: target for alias, target in self.names.aliases.items() if target not in known}
 
     def trials(self) -> dict[str, Trial]:
-        """The versions on trial that can be: key of the model whose comparisons are scored too -> trial."""
-        meant = {name: self.meant_by(name) for name in self.names.trials}
-        return {
-            bundle.key: trial
-            for name, trial in self.names.trials.items()
-            if (bundle := meant[name]) is not None and trial.candidate in self.by_key.keys() - {bundle.key}
-        }
+        """The versions on trial that can be: key of the model whose comparisons are scored too -> trial.
+
+        Both must be served, be two, and take the same kind of items.
+        """
+        bundles, found = self.by_key, {}
+        for name, trial in self.names.trials.items():
+            served, candidate = self.meant_by(name), bundles.get(trial.candidate)
+            if served is None or candidate is None or served is candidate:
+                continue
+            if served.manifest.modality.name == candidate.manifest.modality.name:
+                found[served.key] = trial
+        return found
 
     def switch(self, generation: int) -> Switch:
         """What workers are to serve."""

@@ -115,5 +115,5 @@ def _trials(before: Catalogue, after: Catalogue) -> Iterator[str]:
         if trial not in now.values():
             yield (
                 f"warning: {ALIASES_FILE}: {trial.candidate} cannot be on trial beside {name}: "
-                "one of them is not served, or they are the same"
+                "they must be two, both served, and take the same kind of items"
             )
