@@ -10,6 +10,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from app.core.bundle import Bundle
@@ -125,10 +126,13 @@ class Fleet:
             await self._until(self._ready)
             worker = min(self._ready(), key=lambda worker: worker.connections)
             worker.load(bundle)
-            await self._until(lambda one=worker: digest in self._tried(one) or one.state != "ready")
+            await self._until(partial(self._is_over, worker, digest))
             if digest in self._tried(worker):
                 return worker.refused.get(digest)
         return f"{MOST_LOST} workers ended while they loaded it"
+
+    def _is_over(self, worker: WorkerProcess, digest: str) -> bool:
+        return digest in self._tried(worker) or worker.state != "ready"
 
     def _tried(self, worker: WorkerProcess) -> set[str]:
         return worker.loaded.keys() | worker.refused.keys()

@@ -77,7 +77,7 @@ class Repertoire:
         self.serve(succeed(self.catalogue, found, until=now + settings.retire_s))
         await self._fleet.settled()
         await self._expire()
-        return compare(before, self.catalogue, retire_s=settings.retire_s)
+        return compare(before, self.catalogue, found.names, retire_s=settings.retire_s)
 
     def _fault(self, found: Catalogue, now: float) -> str | None:
         """Why the service must not go over to what was found, with the first of the refusals that may be the cause."""

@@ -58,10 +58,11 @@ def nothing_changed(reason: str) -> Report:
     return Report((f"refused: {reason}; nothing has changed",), refused=True)
 
 
-def compare(before: Catalogue, after: Catalogue, *, retire_s: float) -> Report:
-    """Say what has changed from one catalogue to the next."""
-    lines = [*_bundles(before, after, retire_s), *_names(before, after), *_trials(before, after)]
-    return Report(tuple(lines) or ("nothing has changed",), refused=bool(after.refused))
+def compare(before: Catalogue, after: Catalogue, wanted: Names, *, retire_s: float) -> Report:
+    """Say what has changed from one catalogue to the next, and which of the names `wanted` mean something else."""
+    kept = [*_kept(after, wanted)]
+    lines = [*_bundles(before, after, retire_s), *_names(before, after), *kept, *_trials(before, after)]
+    return Report(tuple(lines) or ("nothing has changed",), refused=bool(after.refused or kept))
 
 
 def _bundles(before: Catalogue, after: Catalogue, retire_s: float) -> Iterator[str]:
@@ -98,6 +99,12 @@ def _names(before: Catalogue, after: Catalogue) -> Iterator[str]:
         yield f"warning: alias {alias} means {target}, which is not there"
 
 
+def _kept(after: Catalogue, wanted: Names) -> Iterator[str]:
+    for alias, target in sorted(wanted.aliases.items()):
+        if after.names.aliases[alias] != target:
+            yield f"refused {alias} as {target}: it is not served; {alias} goes on as {after.names.aliases[alias]}"
+
+
 def _consequence(name: str, old: Bundle, new: Bundle) -> str:
     if old.fingerprint == new.fingerprint:
         return ""
@@ -108,7 +115,7 @@ def _trials(before: Catalogue, after: Catalogue) -> Iterator[str]:
     was, now = before.trials(), after.trials()
     for key, trial in now.items():
         if was.get(key) != trial:
-            yield f"on trial: {trial.candidate} scores {trial.share:.4g} of what {key} compares"
+            yield f"on trial: {trial.candidate} scores {100 * trial.share:.4g} % of what {key} compares"
     for key in was.keys() - now.keys():
         yield f"no longer on trial beside {key}: {was[key].candidate}"
     for name, trial in after.names.trials.items():

@@ -104,9 +104,9 @@ def sign(folder: Path) -> Signature:
 def sign_models(models: Path) -> Signature:
     """Return what changes whenever a bundle below `models` or aliases.toml does, as `sign`; unfinished writes aside."""
     files = [
-        (f"{folder.parent.name}/{folder.name}/{name}", *state)
+        (f"{folder.parent.name}/{folder.name}/{name}", size, changed, inode)
         for folder in find_bundles(models)
-        for name, *state in sign(folder)
+        for name, size, changed, inode in sign(folder)
     ]
     with contextlib.suppress(OSError):
         state = (models / ALIASES_FILE).stat()
