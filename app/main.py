@@ -103,7 +103,7 @@ class Worker:
         self._channel = channel
         self._loads = loads
         self._settings = settings
-        self._stock = Stock()
+        self._stock = Stock(on_gone=give_back_memory_soon)
         self._registry: Registry | None = None
         self._told = told
         self._closed = 0
@@ -201,7 +201,7 @@ class Worker:
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()
-        give_back_memory()
+        give_back_memory_soon()
         self._tell(Switched(order.generation))
 
     def _fail(self, reason: str, hopeless: bool) -> None:
@@ -236,6 +236,11 @@ def give_back_memory() -> None:
     """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_memory_soon() -> None:
+    """The same in a thread: it takes milliseconds, and requests come in."""
+    asyncio.get_running_loop().run_in_executor(None, give_back_memory)
 
 
 def today() -> date:

@@ -6,15 +6,20 @@ On the event loop only.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from app.runtime.control import Switch
 from app.runtime.registry import Model, Registry
 
 
 class Stock:
-    """Loaded models by the digest of their manifest. A model that stays served is never loaded again."""
+    """Loaded models by the digest of their manifest. A model that stays served is never loaded again.
 
-    def __init__(self) -> None:
+    `on_gone` is called whenever one that is served no more has answered its last request and is let go of.
+    """
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:
+        self._on_gone = on_gone
         self._models: dict[str, Model] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -33,8 +38,12 @@ class Stock:
         for digest in self._models.keys() - set(order.models.values()):
             task = asyncio.get_running_loop().create_task(self._models.pop(digest).batcher.retire())
             self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            task.add_done_callback(self._gone)
         return registry
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        self._on_gone()
 
     async def close(self) -> None:
         """Close every model's batcher, at once: those of requests that outlived their time too."""

@@ -56,6 +56,12 @@ def refuse_in_slot_1(control: Connection, loads: Connection, slot: int, **_: obj
     obey(control, loads, refuses=slot == 1)
 
 
+def switch_late_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
+    """Become ready, and in slot 1 take a while for each further switch."""
+    become_ready(control, loads)
+    obey(control, loads, pause_s=0.5 if slot == 1 else 0.0)
+
+
 def become_ready(control: Connection, loads: Connection) -> None:
     """Load one bundle, come up, and switch to it."""
     load(control, loads)
@@ -72,7 +78,7 @@ def load(control: Connection, loads: Connection, *, refuses: bool = False) -> No
     control.send(Refused(digest, "not here") if refuses else Loaded(digest, CPU))
 
 
-def obey(control: Connection, loads: Connection, *, refuses: bool = False) -> None:
+def obey(control: Connection, loads: Connection, *, refuses: bool = False, pause_s: float = 0.0) -> None:
     """Do what is asked until the order to drain."""
     while True:
         for end in wait([control, loads]):
@@ -83,4 +89,5 @@ def obey(control: Connection, loads: Connection, *, refuses: bool = False) -> No
                 if isinstance(message, Drain):
                     return
                 if isinstance(message, Switch):
+                    time.sleep(pause_s)
                     control.send(Switched(message.generation))
