@@ -9,7 +9,9 @@ import multiprocessing
 import signal
 import socket
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +283,10 @@ async def test_model_that_stays_is_kept_and_one_that_goes_answers_who_holds_it(u
                 seat.worker.models().get("tiny@1.0.0")
             [outcome] = await places.submit([tiny_item(0, 0)])
             assert isinstance(outcome, Encoded)
-        await until(lambda: closed(before))
+        await until(partial(closed, before))
+        encoder = weakref.ref(before.encoder)
+        del before, outcome, places
+        await until(lambda: encoder() is None)
         assert not closed(seat.worker.models().get("tiny"))
 
 

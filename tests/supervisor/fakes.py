@@ -50,10 +50,10 @@ def die_of_a_new_one(control: Connection, loads: Connection, **_: object) -> Non
     os.abort()
 
 
-def refuse_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
-    """Become ready, and load every other bundle, but in slot 1 none."""
+def refuse_once_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
+    """Become ready, and load every other bundle, but in slot 1 refuse the first."""
     become_ready(control, loads)
-    obey(control, loads, refuses=slot == 1)
+    obey(control, loads, refusals=1 if slot == 1 else 0)
 
 
 def switch_late_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
@@ -78,12 +78,13 @@ def load(control: Connection, loads: Connection, *, refuses: bool = False) -> No
     control.send(Refused(digest, "not here") if refuses else Loaded(digest, CPU))
 
 
-def obey(control: Connection, loads: Connection, *, refuses: bool = False, pause_s: float = 0.0) -> None:
+def obey(control: Connection, loads: Connection, *, refusals: int = 0, pause_s: float = 0.0) -> None:
     """Do what is asked until the order to drain."""
     while True:
         for end in wait([control, loads]):
             if end is loads:
-                load(control, loads, refuses=refuses)
+                load(control, loads, refuses=refusals > 0)
+                refusals -= 1
             else:
                 message = control.recv()
                 if isinstance(message, Drain):

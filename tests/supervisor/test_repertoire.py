@@ -87,7 +87,7 @@ async def test_reload_is_over_only_when_every_worker_has_switched_and_readiness_
 
 
 async def test_strict_change_that_a_worker_refuses_leaves_nothing_behind_in_the_others(tmp_path: Path) -> None:
-    async with running(tmp_path, fakes.refuse_in_slot_1, strict_models=True) as service:
+    async with running(tmp_path, fakes.refuse_once_in_slot_1, strict_models=True) as service:
         write_tiny(tmp_path, version="1.1.0", calibrated=False)
         async with asyncio.timeout(90):
             report = await service.models.reload()
@@ -115,6 +115,26 @@ async def test_without_a_time_to_retire_what_is_gone_is_let_go_of_at_once(tmp_pa
             report = await service.models.reload()
         assert "let go of tiny@1.0.0" in report.lines
         assert [len(worker.loaded) for worker in service.fleet._workers.values()] == [1, 1]
+
+
+async def test_watching_leaves_a_folder_alone_that_is_still_written_to(tmp_path: Path) -> None:
+    async with running(tmp_path, fakes.serve_until_drained) as service:
+        reloads = []
+
+        async def reload() -> None:
+            reloads.append(await service.models.reload())
+
+        watching = asyncio.create_task(service.models.watch(0.2, reload))
+        half = tmp_path / "tiny" / "1.1.0"
+        half.mkdir()
+        for size in range(100):
+            (half / "model.onnx").write_bytes(bytes(size))
+            await asyncio.sleep(0.01)
+        assert reloads == []
+        async with asyncio.timeout(90):
+            await until(lambda: reloads)
+        watching.cancel()
+        assert reloads[0].refused
 
 
 async def test_watching_takes_a_change_once_it_stands_still_and_a_bad_one_once(tmp_path: Path) -> None:
