@@ -46,7 +46,8 @@ class Settings(BaseSettings):
         description="model of a request that names none, as name or name@version; default: the only one",
     )
     strict_models: bool = Field(
-        False, description="refuse to start when any bundle is refused, not only the default one"
+        False,
+        description="refuse to start when any bundle is refused, not only the default one; and a reload as a whole",
     )
 
     retire_s: float = Field(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -232,3 +234,19 @@ def test_reloads_over_and_over_leak_no_memory_threads_or_descriptors(tmp_path: P
             assert now[0] <= files
             assert now[1] <= threads + 1
             assert now[2] < resident + 4 * 1024 * 1024
+
+
+def test_hangup_of_a_service_that_nobody_listens_to_any_more_ends_it(uncalibrated_models: Path) -> None:
+    environment = os.environ | {"TWINSERVE_MODELS": str(uncalibrated_models), "TWINSERVE_PORT": "0"}
+    environment |= {"TWINSERVE_WORKERS": "1", "TWINSERVE_DEVICE": "cpu"}
+    with subprocess.Popen([sys.executable, "-m", "app"], stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"ready on" in line:
+                break
+        process.stderr.close()  # as a terminal that was closed takes no line any more
+        process.send_signal(signal.SIGHUP)
+        try:
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
