@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
             "see docs/access.md.",
         )
     )
+    reload = commands.add_parser(
+        "reload",
+        help="have the running service read its models again",
+        description="Have the service on TWINSERVE_STATE_DIR read its models again: see docs/reloading.md.",
+    )
+    reload.set_defaults(run=_reload)
     return parser
 
 
@@ -142,3 +148,12 @@ def _key(flags: dict[str, Any]) -> int:
     print(f"{secret}\nThis is the secret, shown once; append the table to the file of keys.", file=sys.stderr)
     print(table)
     return 0
+
+
+def _reload(_: dict[str, Any]) -> int:
+    settings = _settings()
+    if settings is None:
+        return USAGE_ERROR
+    from app.supervisor.commands import ask_to_reload  # noqa: PLC0415
+
+    return ask_to_reload(settings.state_dir)

@@ -56,7 +56,15 @@ class Settings(BaseSettings):
         description="model of a request that names none, as name or name@version; default: the only one",
     )
     strict_models: bool = Field(
-        False, description="refuse to start when any bundle is refused, not only the default one"
+        False,
+        description="refuse to start when any bundle is refused, not only the default one; and a reload as a whole",
+    )
+
+    retire_s: float = Field(
+        300.0, ge=0, description="seconds that a bundle gone from the folder answers to its name@version after a reload"
+    )
+    watch_models_s: float | None = Field(
+        None, ge=0.1, le=86_400, description="seconds between two looks for changed bundles; default: only when told"
     )
 
     max_body_bytes: int = Field(

@@ -26,6 +26,7 @@ from app.service.items import Content, Given, Key, RawItem, read_item
 from app.service.matching import Matched, Reference, gather, judge_references
 from app.service.notices import Notice, look_at
 from app.service.remote import Fetch, bring, bring_pairs
+from app.service.shadow import Shadowing
 
 OUTSIDE = "outside_calibration"
 """Notice of an input that /compare would give no verdict for."""
@@ -60,7 +61,8 @@ class Service:
     """The use cases over the models now served.
 
     `models` gives the snapshot that one request holds to its end, or raises NotReady while there is none; `executor`
-    prepares large items; `today` says whether evidence is stale; `fetch` fetches URLs, None where no URL is taken.
+    prepares large items; `today` says whether evidence is stale; `fetch` fetches URLs, None where no URL is taken;
+    `shadowing` takes what versions on trial score too.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Service:
         today: Callable[[], date],
         *,
         fetch: Fetch | None = None,
+        shadowing: Shadowing | None = None,
     ) -> None:
         self._models = models
+        self._shadowing = shadowing
         self._observer = observer
         self._executor = executor
         self._today = today
@@ -118,14 +122,18 @@ class Service:
         An item's error becomes the outcome of every pair that has the item, with pointer `/a` or `/b`. Raises what
         resolving the model, the selectors (before any item is looked at) or the queue raises.
         """
-        served = self._models().get(model)
+        registry = self._models()
+        served = registry.get(model)
         choice = served.choose(selectors)
         if self._fetch is not None:
             pairs = await bring_pairs(pairs, served.encoder.modality, self._fetch)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         sides = await self._encode(served, items)
-        return [self._judge(pair, sides, served, choice, prior) for pair in read]
+        results = [self._judge(pair, sides, served, choice, prior) for pair in read]
+        if self._shadowing is not None and (shadow := registry.shadow(served)) is not None:
+            self._shadowing.offer(served, shadow, selectors, _answered(read, results))
+        return results
 
     async def match(
         self,
@@ -225,3 +233,16 @@ class Service:
             Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
         )
         return Comparison(judgement, score, distance, model.bundle, notices)
+
+
+def _answered(
+    read: Sequence[tuple[_Read, _Read]], results: Sequence[Comparison | TwinserveError]
+) -> list[tuple[tuple[Content | Given, Content | Given], str]]:
+    """The pairs that have a verdict, with it."""
+    return [
+        ((a, b), result.judgement.verdict)
+        for (a, b), result in zip(read, results, strict=True)
+        if not isinstance(result, TwinserveError)
+        and not isinstance(a, TwinserveError)
+        and not isinstance(b, TwinserveError)
+    ]

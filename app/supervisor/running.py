@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,10 +27,13 @@ from app.runtime.control import Keys, loop_factory
 from app.runtime.cpus import available_cpus
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
+from app.supervisor.commands import listening
 from app.supervisor.fleet import Fleet
 from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
+from app.supervisor.repertoire import Repertoire
 from app.supervisor.state import metrics_folder, state_folder
+from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
 from app.telemetry import States, shared_registry
 
@@ -50,13 +53,15 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
     with contextlib.ExitStack() as cleanup:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it means to read the models, which is done now
         try:
             listener = cleanup.enter_context(bind(settings.host, settings.port))
         except OSError as error:
             say(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
             return UNABLE
         try:
-            folder = cleanup.enter_context(metrics_folder(cleanup.enter_context(state_folder(settings.state_dir))))
+            state = cleanup.enter_context(state_folder(settings.state_dir))
+            folder = cleanup.enter_context(metrics_folder(state))
         except OSError as error:
             say(f"no state folder at {settings.state_dir or 'the temporary folder'}: {error.strerror or error}")
             return UNABLE
@@ -97,30 +102,36 @@ class Supervisor:
         keys: Keys | None,
     ) -> None:
         self._settings = settings
-        self._catalogue = catalogue
         self._keys = keys
         self._listener = listener
         self._metrics = metrics
         self._size = settings.workers or default_workers(settings.device)
         self._fleet = Fleet(self._size, target, self._arguments, self)
+        self._models = Repertoire(settings, catalogue, self._fleet, say)
         self._acceptor = Acceptor(listener, self._fleet.candidates, self._fleet.deal)
         self._over = asyncio.Event()
         self._exit_code = STOPPED
         self._asked_at: float | None = None
         self._stopping = False
         self._was_ready = False
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def run(self) -> int:
         """Serve until a signal or a fault ends it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
-            with self._own_metrics_port():
+            async with contextlib.AsyncExitStack() as cleanup:
+                cleanup.enter_context(self._own_metrics_port())
                 self._introduce()
+                self._models.serve(self._models.catalogue)
                 self._fleet.start()
+                await self._take_commands(cleanup)
                 await self._over.wait()
+                for task in self._tasks:
+                    task.cancel()
                 self._fleet.stop_replacing()
                 self._acceptor.close()
                 await self._fleet.drain(self._settings.drain_ms / 1000)
@@ -129,25 +140,56 @@ class Supervisor:
             return UNABLE
         return self._exit_code
 
-    def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
+    async def _reload(self) -> Report:
+        """Read again whatever can change while the service runs."""
+        self._reload_keys()
+        return await self._models.reload()
+
+    def _reload_soon(self) -> None:
+        self._keep(self._reload())
+
+    def _asked_to_reload(self) -> None:
+        try:
+            say("SIGHUP: reading models and keys again")
+        except OSError:  # the terminal has hung up: nobody asks for anything any more
+            self._end()
+        else:
+            self._reload_soon()
+
+    async def _take_commands(self, cleanup: contextlib.AsyncExitStack) -> None:
+        """Listen to `twinserve reload`, and watch the folder of models, where settings say so."""
+        if (every_s := self._settings.watch_models_s) is not None:
+            self._keep(self._models.watch(every_s, self._reload))
+        if self._settings.state_dir is None:
+            return
+        try:
+            await cleanup.enter_async_context(listening(self._settings.state_dir, self._reload))
+        except OSError as error:
+            say(f"warning: `twinserve reload` will not work, only SIGHUP will: {error.strerror or error}")
+
+    def _keep(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have something done beside the rest, until it is over or the service is."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         """Say what every worker is to answer at /health/ready."""
-        return self._catalogue.readiness(serving, workers_ready=workers_ready, stopping=self._stopping)
+        return self._models.catalogue.readiness(
+            serving, workers_ready=workers_ready, stopping=self._stopping, swapping=swapping
+        )
 
     def refused(self, reasons: Mapping[str, str]) -> None:
         """Take bundles that a worker refused out of the catalogue; they count as any other refused one."""
-        new = {key: reason for key, reason in reasons.items() if key not in self._catalogue.refused}
-        for key, reason in new.items():
-            say(f"refused {key}: {reason}")
-        self._catalogue = self._catalogue.without(new)
-        if new and (fault := self._catalogue.fault(strict=self._settings.strict_models)):
+        if fault := self._models.refuse(reasons):
             self.give_up(fault, hopeless=False)
 
     def changed(self) -> None:
         """Deal again, and say so when the service becomes ready or stops being so."""
         self._acceptor.wake()
-        told = self._fleet.told()
-        if told.readiness.ready != self._was_ready and not self._stopping:
-            self._was_ready = told.readiness.ready
+        ready = bool(self._fleet.counts()["ready"])  # a swap takes readiness down for a moment, which is no news
+        if ready != self._was_ready and not self._stopping:
+            self._was_ready = ready
             say(f"ready on {', '.join(sorted(self._fleet.providers()))}" if self._was_ready else "not ready")
 
     def say(self, line: str) -> None:
@@ -191,16 +233,16 @@ class Supervisor:
     def _arguments(self) -> Mapping[str, Any]:
         return {
             "settings": self._settings,
-            "bundles": list(self._catalogue.bundles),
-            "aliases": self._catalogue.aliases,
+            "told": self._fleet.told(),
             "keys": self._keys,
             "metrics": self._metrics,
         }
 
     def _introduce(self) -> None:
+        catalogue = self._models.catalogue
         names = ", ".join(
-            f"{bundle.key} (default)" if bundle.key == self._catalogue.default_key else bundle.key
-            for bundle in self._catalogue.bundles
+            f"{bundle.key} (default)" if bundle.key == catalogue.default_key else bundle.key
+            for bundle in catalogue.bundles
         )
         tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")

@@ -74,14 +74,14 @@ def test_bundle_refused_by_a_worker_counts_like_any_other(models: Path) -> None:
 
 def test_readiness_names_every_bundle_and_why_it_is_not_served(models: Path) -> None:
     catalogue = read_catalogue(models, None)
-    loading = catalogue.readiness([], workers_ready=0, stopping=False)
+    loading = catalogue.readiness([], workers_ready=0, stopping=False, swapping=False)
     assert not loading.ready
     assert loading.models["alpha@1.0.0"] == ModelState(False, "loading")
-    served = catalogue.readiness(["alpha@1.0.0", "beta@1.0.0"], workers_ready=1, stopping=False)
+    served = catalogue.readiness(["alpha@1.0.0", "beta@1.0.0"], workers_ready=1, stopping=False, swapping=False)
     assert served.ready
     assert served.models["beta@1.0.0"] == ModelState(True)
     assert served.models["beta@2.0.0"] == ModelState(False, catalogue.refused["beta@2.0.0"])
-    stopping = catalogue.readiness(["alpha@1.0.0"], workers_ready=2, stopping=True)
+    stopping = catalogue.readiness(["alpha@1.0.0"], workers_ready=2, stopping=True, swapping=False)
     assert not stopping.ready
     assert not stopping.models["alpha@1.0.0"].ready
 
