@@ -6,7 +6,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from app.runtime.control import Died, Drain, Leaving, Loaded, Up
+from app.runtime.control import Died, Drain, Keys, Leaving, Loaded, Up
 
 
 def die_at_once(**_: object) -> None:
@@ -19,6 +19,13 @@ def serve_until_drained(control: Connection, **_: object) -> None:
     control.send(Up())
     control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
     wait_for_drain(control)
+
+
+def wait_for_keys(control: Connection, **_: object) -> None:
+    """Become ready only once keys were told."""
+    while not isinstance(control.recv(), Keys):
+        pass
+    serve_until_drained(control)
 
 
 def ignore_drain(control: Connection, **_: object) -> None:
