@@ -113,7 +113,13 @@ def test_key_prints_its_secret_apart_from_the_table_that_goes_into_the_file(caps
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a b"], ["a", "--scopes", "all"], ["a", "--scopes", "embed", "--disclosure", "verdict"]]
+    "arguments",
+    [
+        ["a b"],
+        ["a", "--scopes", "all"],
+        ["a", "--rate-per-s", "nan"],
+        ["a", "--scopes", "embed", "--disclosure", "verdict"],
+    ],
 )
 def test_key_that_the_file_would_not_take_is_not_made(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", *arguments]) == 2

@@ -276,6 +276,8 @@ async def test_keys_in_force_are_those_that_the_supervisor_told_last(uncalibrate
         await until(lambda: seat.heard_of(Loaded))
         await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 200, 401]
+        unsent = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+        assert (await seat.ask(unsent))[0] == 401  # without waiting for the body
         seat.control.send(keys(new_entry))
         seat.control.send(READY)
         await until(lambda: seat.worker.readiness().ready)

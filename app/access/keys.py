@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 import tomllib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -69,11 +69,10 @@ def parse_keys(text: str) -> tuple[Key, ...]:
     if len(text.encode()) > MOST_BYTES:
         raise KeysRefused(f"it is larger than {MOST_BYTES} bytes")
     try:
-        keys = _File.model_validate(tomllib.loads(text)).key
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise KeysRefused(f"it is no valid TOML ({str(error).rpartition('(')[2].rstrip(')')})") from None
-    except ValidationError as error:
-        raise KeysRefused(_explain(error)) from None
+    keys = _checked(document)
     for field in ("id", "sha256"):
         values = [getattr(key, field) for key in keys]
         for place, value in enumerate(values):
@@ -102,9 +101,10 @@ def make_entry(
         "burst": burst,
         "disclosure": disclosure,
     }
+    given = {field: value for field, value in fields.items() if value is not None}
+    _checked({"key": [given]})
     # JSON's strings, numbers and arrays of strings are TOML's too.
-    lines = [f"{field} = {json.dumps(value)}" for field, value in fields.items() if value is not None]
-    table = "\n".join(["[[key]]", *lines, ""])
+    table = "\n".join(["[[key]]", *(f"{field} = {json.dumps(value)}" for field, value in given.items()), ""])
     parse_keys(table)
     return secret, table
 
@@ -112,6 +112,13 @@ def make_entry(
 def digest(secret: str) -> bytes:
     """What is stored of a secret: 32 bytes."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _checked(document: dict[str, Any]) -> list[Key]:
+    try:
+        return _File.model_validate(document).key
+    except ValidationError as error:
+        raise KeysRefused(_explain(error)) from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -106,9 +106,7 @@ class Notice(Answer):
 
 
 class Comparison(Answer):
-    """A verdict and what stands behind it. All members are always there, null where unknown, or where the key
-    that asks sees verdicts only.
-    """
+    """A verdict and what stands behind it. All members are always there, null where unknown or hidden from the key."""
 
     verdict: Literal["match", "no_match", "undetermined"]
     reasons: list[Reason]

@@ -8,7 +8,7 @@ import time
 from multiprocessing.connection import Connection, wait
 
 from app.core.bundle import CPU, Bundle
-from app.runtime.control import Died, Drain, Leaving, Loaded, Refused, Switch, Switched, Up
+from app.runtime.control import Died, Drain, Keys, Leaving, Loaded, Refused, Switch, Switched, Up
 
 
 def die_at_once(**_: object) -> None:
@@ -19,6 +19,20 @@ def die_at_once(**_: object) -> None:
 def serve_until_drained(control: Connection, loads: Connection, **_: object) -> None:
     """Become ready, then load and switch as told until the order to drain."""
     become_ready(control, loads)
+    obey(control, loads)
+
+
+def wait_for_keys(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready only once keys were told."""
+    load(control, loads)
+    control.send(Up())
+    heard: dict[type, object] = {}
+    while not {Keys, Switch} <= heard.keys():
+        message = control.recv()
+        heard[type(message)] = message
+    order = heard[Switch]
+    assert isinstance(order, Switch)
+    control.send(Switched(order.generation))
     obey(control, loads)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.bundle import Bundle
 from app.core.observe import Readiness
-from app.runtime.control import Switch
+from app.runtime.control import Keys, Switch
 from app.supervisor.fleet import Fleet
 from app.supervisor.worker import Target
 from tests.supervisor import fakes
@@ -99,6 +99,14 @@ async def test_stop_while_workers_start_does_not_wait_for_them() -> None:
     began = time.monotonic()
     await fleet.drain(30)
     assert time.monotonic() - began < 10
+
+
+async def test_keys_told_while_a_worker_starts_reach_it() -> None:
+    fleet = fleet_of(fakes.wait_for_keys, Judge())
+    await asyncio.sleep(0)  # the process is being started now, with the keys of before
+    fleet.tell(Keys("", 0))
+    await until(lambda: fleet.counts()["ready"])
+    await fleet.drain(10)
 
 
 async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service() -> None:
