@@ -4,6 +4,7 @@ PYTHON ?= python3
 DEVICE ?= cpu
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 MAKEFLAGS += --no-print-directory
 
 # The two ONNX Runtime wheels exclude each other, so each device has an environment of its own.
@@ -19,7 +20,7 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock sbom model fit import-minilm bench bench-peers clean
+.PHONY: help run test lint format lock sbom model fit import-minilm bench bench-peers soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -96,6 +97,9 @@ bench: $(DEV)/.project ## measure the service beside its bound and peers (BENCH_
 
 # Each peer has an environment of its own: none is a dependency of ours, and their pins would fight with it.
 PEERS := .venv-peers
+
+soak: $(DEV)/.project ## mixed traffic of all models with faults, ten minutes (SOAK_ARGS='--minutes 60' for another time)
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 bench-peers: $(PEERS)/litserve/.installed $(PEERS)/infinity/.installed ## install the servers that bench compares with
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import sys
@@ -64,7 +65,31 @@ def _parser() -> argparse.ArgumentParser:
             description="Embed a folder, or a table in Parquet, CSV or JSON lines: see docs/embedding-files.md.",
         )
     )
+    _add_key(
+        commands.add_parser(
+            "key",
+            help="make a key for one caller",
+            description="Make a key: its secret, shown once, on stderr; on stdout its entry in TWINSERVE_KEYS_FILE: "
+            "see docs/access.md.",
+        )
+    )
+    reload = commands.add_parser(
+        "reload",
+        help="have the running service read its models again",
+        description="Have the service on TWINSERVE_STATE_DIR read its models again: see docs/reloading.md.",
+    )
+    reload.set_defaults(run=_reload)
     return parser
+
+
+def _add_key(key: argparse.ArgumentParser) -> None:
+    key.add_argument("id", help="name of the caller, as the log is to show it")
+    key.add_argument("--scopes", nargs="+", default=["compare"], metavar="SCOPE", help="compare, embed, admin")
+    key.add_argument("--models", nargs="+", metavar="MODEL", help="names or name@version; default: all")
+    key.add_argument("--rate-per-s", type=float, metavar="N", help="comparisons or embeddings a second; default: any")
+    key.add_argument("--burst", type=int, metavar="N", help="so many at once; default: those of one second")
+    key.add_argument("--disclosure", default="full", metavar="full|verdict", help="verdict: no scores, no embeddings")
+    key.set_defaults(run=_key)
 
 
 def _add_embed_files(command: argparse.ArgumentParser) -> None:
@@ -117,6 +142,9 @@ def _serve(flags: dict[str, Any]) -> int:
     settings = _settings(**flags)
     if settings is None:
         return USAGE_ERROR
+    if settings.url_hosts is not None and importlib.util.find_spec("httpcore2") is None:
+        print("twinserve: TWINSERVE_URL_HOSTS needs the package httpcore2: install twinserve[url]", file=sys.stderr)
+        return USAGE_ERROR
     # A wrong setting is told before anything heavy is imported.
     from app.runtime.cpus import available_cpus  # noqa: PLC0415
     from app.supervisor import serve  # noqa: PLC0415
@@ -143,3 +171,26 @@ def _embed_files(flags: dict[str, Any]) -> int:
     from app.embedding_files.running import Order, embed_files  # noqa: PLC0415
 
     return embed_files(settings, Order(**flags))
+
+
+def _key(flags: dict[str, Any]) -> int:
+    from app.access import make_entry  # noqa: PLC0415
+    from app.core.errors import KeysRefused  # noqa: PLC0415
+
+    try:
+        secret, table = make_entry(flags.pop("id"), flags.pop("scopes"), **flags)
+    except KeysRefused as error:
+        print(f"twinserve key: {error.detail}", file=sys.stderr)
+        return USAGE_ERROR
+    print(f"{secret}\nThis is the secret, shown once; append the table to the file of keys.", file=sys.stderr)
+    print(table)
+    return 0
+
+
+def _reload(_: dict[str, Any]) -> int:
+    settings = _settings()
+    if settings is None:
+        return USAGE_ERROR
+    from app.supervisor.commands import ask_to_reload  # noqa: PLC0415
+
+    return ask_to_reload(settings.state_dir)

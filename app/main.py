@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -12,34 +13,45 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from app.access import Access, parse_keys
 from app.api import build
 from app.api.door import Door
 from app.api.proxies import Proxies
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
-from app.core.errors import DeviceUnavailable, NotReady
+from app.core.errors import BundleRefused, DeviceUnavailable, NotReady
 from app.core.modalities.base import Limits
-from app.core.observe import ModelState, Readiness
+from app.core.observe import Readiness
 from app.runtime.control import (
     Channel,
     Closed,
     Died,
     Drain,
     FromWorker,
+    Keys,
     Leaving,
     Loaded,
+    Refused,
+    Switch,
+    Switched,
     Told,
     ToWorker,
     Up,
     loop_factory,
 )
-from app.runtime.registry import Registry, load_models
-from app.service import Service
+from app.runtime.registry import Model, Registry, load_model
+from app.runtime.stock import Stock
+from app.service import Service, Shadowing
 from app.settings import Settings
 from app.telemetry import States, Telemetry, log_to_stderr
+
+if TYPE_CHECKING:
+    from app.fetch.fetching import Fetcher
 
 FAILED = 70  # sysexits.h: internal software error
 PREPARE_THREADS = 2
@@ -50,7 +62,12 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    service: Service, *, readiness: Callable[[], Readiness], settings: Settings, telemetry: Telemetry
+    service: Service,
+    *,
+    readiness: Callable[[], Readiness],
+    settings: Settings,
+    telemetry: Telemetry,
+    access: Access | None,
 ) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
     return build(
@@ -62,6 +79,7 @@ def create_app(
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
         max_requests=settings.max_requests,
+        access=access,
         root_path=settings.root_path or "",
         proxies=Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
     )
@@ -72,15 +90,20 @@ def run_worker(
     slot: int,
     control: Connection,
     deals: socket.socket,
+    loads: Connection,
     settings: Settings,
-    bundles: list[Bundle],
-    aliases: Mapping[str, str],
+    told: Told,
+    keys: Keys | None,
     metrics: Path,
 ) -> int:
-    """Be the worker in `slot` until told to drain, and return the exit code. `metrics` is the folder of all slots."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the supervisor decides
+    """Be the worker in `slot` until told to drain, and return the exit code.
+
+    `loads` brings the bundles to load, `told` is the state of the service by now, `metrics` the folder of all slots.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
-    worker = Worker(Channel(control), settings, bundles, aliases)
+    worker = Worker(Channel(control), loads, settings, told, keys)
     telemetry = Telemetry.shared(metrics, slot, states=States(worker.workers))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(worker.run(telemetry, deals))
@@ -92,16 +115,18 @@ class Worker:
     def __init__(
         self,
         channel: Channel[FromWorker, ToWorker],
+        loads: Connection,
         settings: Settings,
-        bundles: list[Bundle],
-        aliases: Mapping[str, str],
+        told: Told,
+        keys: Keys | None = None,
     ) -> None:
         self._channel = channel
+        self._loads = loads
         self._settings = settings
-        self._bundles = bundles
-        self._aliases = aliases
+        self._stock = Stock(on_gone=give_back_memory_soon)
         self._registry: Registry | None = None
-        self._told = Told(Readiness(False, {bundle.key: ModelState(False, "loading") for bundle in bundles}), {})
+        self._told = told
+        self._access = None if keys is None else Access(parse_keys(keys.text), self._sharers)
         self._closed = 0
         self._exit_code = 0
 
@@ -112,9 +137,25 @@ class Worker:
         with (
             ThreadPoolExecutor(inference_threads, "inference") as inference,
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
+            ThreadPoolExecutor(1, "trial") as trial,  # started only once there is something on trial
         ):
-            service = Service(self.models, telemetry, prepare, today)
-            app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=telemetry)
+            fetcher = make_fetcher(self._settings)
+            shadowing = Shadowing(telemetry, trial, today)
+            service = Service(
+                self.models,
+                telemetry,
+                prepare,
+                today,
+                fetch=None if fetcher is None else fetcher.fetch,
+                shadowing=shadowing,
+            )
+            app = create_app(
+                service,
+                readiness=self.readiness,
+                settings=self._settings,
+                telemetry=telemetry,
+                access=self._access,
+            )
             self._server = DealtServer(
                 app,
                 deals,
@@ -125,12 +166,14 @@ class Worker:
             )
             self._channel.watch(self._heard, self._server.stop)
             loop.add_signal_handler(signal.SIGTERM, self._tell, Leaving())
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
-            if self._registry is not None:
-                await self._registry.close()
+            shadowing.close()
+            await self._stock.close()
+            if fetcher is not None:
+                await fetcher.close()
             self._channel.close()
         return self._exit_code
 
@@ -148,42 +191,60 @@ class Worker:
         """Return how many workers the supervisor last told of, by state."""
         return self._told.workers
 
+    def _sharers(self) -> int:
+        """How many ready workers share each key's rate."""
+        return self._told.workers.get("ready", 0)
+
     def _load(self, loop: asyncio.AbstractEventLoop, telemetry: Telemetry, inference: ThreadPoolExecutor) -> None:
+        """Load bundles as they come, one at a time, so that no two of them are held in memory twice at once."""
         settings = self._settings
+        load = partial(
+            load_model,
+            limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
+            device=settings.device,
+            threads=settings.threads,
+            cuda_memory_mb=settings.cuda_memory_mb,
+            batch_ms=settings.batch_ms,
+            queue_items=settings.queue_items,
+            queue_ms=settings.queue_ms,
+            observer=telemetry,
+            executor=inference,
+            on_death=lambda key, reason: self._fail(f"the engine of {key} stopped: {reason}", hopeless=False),
+        )
+        with self._loads, contextlib.suppress(EOFError, OSError):  # the supervisor is gone
+            while True:
+                self._from_thread(loop, *self._outcome(self._loads.recv(), load))
+
+    def _outcome(self, bundle: Bundle, load: Callable[[Bundle], Model]) -> tuple[Any, ...]:
+        """What the event loop is to do about a bundle: a function and its arguments."""
         try:
-            registry, refused = load_models(
-                self._bundles,
-                default=settings.default_model,
-                aliases=self._aliases,
-                limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
-                device=settings.device,
-                threads=settings.threads,
-                batch_ms=settings.batch_ms,
-                queue_items=settings.queue_items,
-                queue_ms=settings.queue_ms,
-                observer=telemetry,
-                executor=inference,
-                on_death=lambda key, reason: self._fail(f"the engine of {key} stopped: {reason}", hopeless=False),
-            )
+            return self._loaded, load(bundle)
+        except BundleRefused as error:
+            reason, hopeless = error.detail, None
         except DeviceUnavailable as error:
-            self._from_thread(loop, self._fail, error.detail, True)
+            reason, hopeless = error.detail, True
         except Exception as error:
-            logger.exception("models could not be loaded")
-            self._from_thread(loop, self._fail, f"models could not be loaded ({type(error).__name__})", False)
-        else:
-            self._bundles.clear()  # whoever started this process still holds the list, and so every graph in it
-            self._from_thread(loop, self._loaded, registry, refused)
+            logger.exception("a model could not be loaded")
+            reason, hopeless = f"models could not be loaded ({type(error).__name__})", False
+        if hopeless is None or self._registry is not None:  # what is served goes on, whatever is the matter with this
+            return self._tell, Refused(bundle.manifest.manifest_digest, reason)
+        return self._fail, reason, hopeless
 
     def _from_thread(self, loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: the worker was stopped meanwhile
             loop.call_soon_threadsafe(call, *arguments)
 
-    def _loaded(self, registry: Registry, refused: Mapping[str, str]) -> None:
-        self._registry = registry
+    def _loaded(self, model: Model) -> None:
+        self._stock.add(model)
+        self._tell(Loaded(model.digest, model.encoder.provider))
+
+    def _switch(self, order: Switch) -> None:
+        self._registry = self._stock.switch(order, self._settings.default_model)
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()
-        self._tell(Loaded(dict(refused), {model.key: model.encoder.provider for model in registry}))
+        give_back_memory_soon()
+        self._tell(Switched(order.generation))
 
     def _fail(self, reason: str, hopeless: bool) -> None:
         self._exit_code = FAILED
@@ -194,6 +255,11 @@ class Worker:
         match message:
             case Told():
                 self._told = message
+            case Keys(text):
+                if self._access is not None:
+                    self._access.replace(parse_keys(text))
+            case Switch():
+                self._switch(message)
             case Drain():
                 self._server.stop()
 
@@ -209,6 +275,30 @@ class Worker:
     def _tell_closed(self) -> None:
         closed, self._closed = self._closed, 0
         self._tell(Closed(closed))
+
+
+def give_back_memory() -> None:
+    """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_memory_soon() -> None:
+    """The same in a thread: it takes milliseconds, and requests come in."""
+    asyncio.get_running_loop().run_in_executor(None, give_back_memory)
+
+
+def make_fetcher(settings: Settings) -> Fetcher | None:
+    """What fetches URLs; None where they are switched off."""
+    if settings.url_hosts is None:
+        return None
+    from app.fetch.fetching import Fetcher  # noqa: PLC0415  (its library is there only where URLs are wanted)
+
+    return Fetcher(
+        settings.url_hosts,
+        timeout_s=settings.url_timeout_ms / 1000,
+        max_bytes=settings.url_max_bytes or settings.max_body_bytes,
+    )
 
 
 def today() -> date:

@@ -19,6 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from app.fetch.urls import read_hosts
+
 PREFIX = "TWINSERVE_"
 TUNED = "tuned.env"
 """The file in the state folder that `twinserve tune` writes."""
@@ -45,6 +47,11 @@ Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
 
 
+def _checked_hosts(text: str) -> str:
+    read_hosts(text)
+    return text
+
+
 class Settings(BaseSettings):
     """The settings of one service: arguments come first, then the environment, what was tuned, and the defaults."""
 
@@ -61,13 +68,24 @@ class Settings(BaseSettings):
         "auto",
         description="cpu, cuda (does not start where it is not obtained), or auto: cuda where it works, else cpu",
     )
+    cuda_memory_mb: int | None = Field(
+        None, ge=64, description="MiB of a GPU's memory that each model may take; default: no bound"
+    )
     default_model: str | None = Field(
         None,
         min_length=1,
         description="model of a request that names none, as name or name@version; default: the only one",
     )
     strict_models: bool = Field(
-        False, description="refuse to start when any bundle is refused, not only the default one"
+        False,
+        description="refuse to start when any bundle is refused, not only the default one; and a reload as a whole",
+    )
+
+    retire_s: float = Field(
+        300.0, ge=0, description="seconds that a bundle gone from the folder answers to its name@version after a reload"
+    )
+    watch_models_s: float | None = Field(
+        None, ge=0.1, le=86_400, description="seconds between two looks for changed bundles; default: only when told"
     )
 
     max_body_bytes: int = Field(
@@ -92,6 +110,16 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(75, ge=1, description="seconds that an idle connection is kept open")
     drain_ms: int = Field(26_000, ge=0, description="milliseconds for requests under way to finish at a stop")
 
+    keys_file: Path | None = Field(
+        None, description="TOML file of the keys that may call; default: none is asked for, and all may"
+    )
+    url_hosts: Annotated[str, AfterValidator(_checked_hosts)] | None = Field(
+        None, description="hosts that items may be fetched from, separated by commas; default: no URL is fetched"
+    )
+    url_timeout_ms: int = Field(5000, ge=1, description="milliseconds for all URLs of one request together")
+    url_max_bytes: int | None = Field(
+        None, ge=1, description="bytes that all URLs of one request may bring; default: TWINSERVE_MAX_BODY_BYTES"
+    )
     root_path: RootPath | None = Field(
         None, description="path that a gateway publishes the service below, such as /similarity; default: none"
     )

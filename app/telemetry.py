@@ -72,6 +72,13 @@ class Telemetry:
         self._batch_items = histogram("twinserve_batch_items", "Items in a batch", ("model",), _ITEMS)
         self._inference_s = histogram("twinserve_inference_seconds", "Running a batch", ("model",), _STEP_S)
         self._verdicts = counter("twinserve_verdicts", "Comparisons judged", ("model", "operating_point", "verdict"))
+        trial = ("model", "candidate")
+        self._shadow_pairs = counter("twinserve_shadow_pairs", "Comparisons judged by a version on trial too", trial)
+        self._shadow_flips = counter(
+            "twinserve_shadow_flips", "Those of them with another verdict", (*trial, "from", "to")
+        )
+        self._shadow_matches = counter("twinserve_shadow_matches", "Those of them that match", (*trial, "by"))
+        self._shadow_dropped = counter("twinserve_shadow_dropped", "Comparisons dropped under load", trial)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -98,6 +105,18 @@ class Telemetry:
     def verdict(self, model: str, operating_point: str, verdict: str) -> None:
         """Count one verdict."""
         self._verdicts(model, operating_point, verdict).inc()
+
+    def shadowed(self, model: str, candidate: str, verdict: str, candidate_verdict: str) -> None:
+        """Count a comparison that a version on trial judged too."""
+        self._shadow_pairs(model, candidate).inc()
+        if verdict != candidate_verdict:
+            self._shadow_flips(model, candidate, verdict, candidate_verdict).inc()
+        for by, given in (("model", verdict), ("candidate", candidate_verdict)):
+            self._shadow_matches(model, candidate, by).inc(given == "match")  # at 0 too, so that both are there
+
+    def shadow_dropped(self, model: str, candidate: str) -> None:
+        """Count one that was dropped."""
+        self._shadow_dropped(model, candidate).inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """Return what /metrics answers, and its media type."""
@@ -181,5 +200,5 @@ def log_to_stderr(level: str) -> None:
     root.setLevel(level.upper())
     # The HTTP library tells of each connection and worker at info; the service's own lines say it better.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
-    for library in ("asyncio", "httpx", "httpcore", "PIL", "multipart", "python_multipart"):
+    for library in ("asyncio", "httpx", "httpcore", "httpcore2", "PIL", "multipart", "python_multipart"):
         logging.getLogger(library).setLevel(max(logging.WARNING, root.level))

@@ -17,14 +17,14 @@ from typing import NoReturn
 import onnxruntime
 
 from benchmarks.bench import FULL, QUICK, ROOT, Bench, UnmeasuredError
-from benchmarks.parts import closed, latency, mixed, overload
+from benchmarks.parts import closed, costs, latency, mixed, overload
 from benchmarks.plot import can_plot, plot_latency
 from benchmarks.report import Report, write_json
 from benchmarks.servers import Server, ServerError
 from benchmarks.table import markdown
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, costed
 
-PARTS = (*WORKLOADS, "overload", "mixed", "latency")
+PARTS = (*WORKLOADS, "overload", "mixed", "latency", "costs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +74,9 @@ def _measure(part: str, bench: Bench, server: Server, report: Report) -> None:
             report.mixed = mixed.measure(WORKLOADS["glyphs"](), WORKLOADS["pairs"](), bench, server)
         case "latency":
             report.latency = latency.measure(WORKLOADS["glyphs"](), bench, server, say)
+        case "costs":
+            report.costs, missing = costs.measure(WORKLOADS["glyphs"](), costed(), bench, say)
+            report.skipped.update(missing)
         case workload:
             report.closed.append(closed.measure(WORKLOADS[workload](), bench, server, say))
 

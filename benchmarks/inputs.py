@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import wave
 
 import numpy as np
 from PIL import Image
@@ -42,6 +43,42 @@ def scan(character: int, hand: int) -> bytes:
     noise = np.random.default_rng([character, hand, 3]).normal(0.0, GRAIN, (SCAN_SIDE, SCAN_SIDE))
     pixels = np.clip(np.asarray(large) * 0.7 + 60.0 + noise, 0, 255).astype(np.uint8)
     return _encoded(Image.fromarray(pixels), "JPEG", quality=90)
+
+
+def photograph(number: int, width: int, height: int) -> bytes:
+    """A colour photograph's worth of JPEG at quality 90: soft shapes, with a camera's grain."""
+    rng = np.random.default_rng([number, 6])
+    shapes = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((width, height))
+    grain = np.random.default_rng([number, 7]).normal(0.0, GRAIN, (height, width, 1)).astype(np.float32)
+    pixels = np.clip(np.asarray(shapes, dtype=np.float32) + grain, 0, 255).astype(np.uint8)
+    return _encoded(Image.fromarray(pixels), "JPEG", quality=90)
+
+
+def recording(number: int) -> bytes:
+    """Ten seconds of a quiet room, 16 kHz WAV of 16 bits, with one second of a voiced sound in them."""
+    rate, rng = 16_000, np.random.default_rng([number, 8])
+    times = np.arange(rate) / rate
+    pitch = rng.uniform(90, 220)
+    voice = sum(np.sin(2 * np.pi * pitch * harmonic * times) / harmonic for harmonic in range(1, 20))
+    samples = rng.normal(0.0, 1e-4, 10 * rate)
+    start = int(rng.integers(rate, 8 * rate))
+    samples[start : start + rate] += 0.1 * voice * np.hanning(rate)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def heartbeats(number: int) -> list[list[float]]:
+    """Ten seconds of one lead at 500 Hz, in mV: a peak at each beat, a slow wave after it, and noise."""
+    rng = np.random.default_rng([number, 9])
+    times = np.arange(5000) / 500
+    phase = np.modf(times * rng.uniform(0.9, 1.4))[0]
+    lead = np.exp(-(((phase - 0.3) / 0.02) ** 2)) + 0.25 * np.exp(-(((phase - 0.55) / 0.06) ** 2))
+    return [[round(float(value), 4)] for value in lead + rng.normal(0.0, 0.01, len(times))]
 
 
 def sentence(number: int) -> str:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from benchmarks.contenders import INFINITY, TUTORIAL
 from benchmarks.parts.closed import SERVICE, Closed
+from benchmarks.parts.costs import UTILISATION
 from benchmarks.report import Report, ratio, rows
 
 EFFICIENCY = 0.95
 LATENCY = 1.15
 OVER_TUTORIAL = 1.7
 OVER_INFINITY = 2.5
+PLANNED = 5.0
 PROMPT = 0.99
 """The share of refusals that must come within overload.PROMPT_MS. One in a hundred may be the load's own delay."""
 BATCH_MS = 50.0
@@ -35,7 +37,7 @@ def promises(report: Report) -> list[Promise]:
     for closed in report.closed:
         found += _efficiency(closed)
         found += _over_peers(closed)
-    return [*found, *_overload(report), *_mixed(report)]
+    return [*found, *_overload(report), *_mixed(report), *_costs(report)]
 
 
 def _efficiency(closed: Closed) -> Iterator[Promise]:
@@ -81,6 +83,13 @@ def _mixed(report: Report) -> Iterator[Promise]:
         most = max(3 * one.unloaded_p99_ms, one.unloaded_p99_ms + 2 * BATCH_MS)
         yield _at_most("p99 of single compares beside bulk, ms", one.loaded_p99_ms, most)
     yield _at_least("bulk beside single compares, over bulk alone", one.bulk_beside / one.bulk_alone, 0.8)
+
+
+def _costs(report: Report) -> Iterator[Promise]:
+    for one in report.costs:
+        if one.full.p99_ms is not None and one.full.alone_ms is not None:
+            says = f"{one.title}: p99 at {UTILISATION:.0%} of the peak over the median alone"
+            yield _at_most(says, one.full.p99_ms / one.full.alone_ms, PLANNED)
 
 
 def _at_least(says: str, measured: float, wanted: float) -> Promise:

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from benchmarks.parts.closed import Closed
+from benchmarks.parts.costs import Cost
 from benchmarks.parts.latency import Point
 from benchmarks.parts.mixed import Mixed
 from benchmarks.parts.overload import Overload
@@ -27,6 +28,7 @@ class Report:
     mixed: Mixed | None = None
     latency: list[Point] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +107,4 @@ def _median(values: Iterable[float | None]) -> float | None:
 def write_json(report: Report, path: Path) -> None:
     """Write every single measurement."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps(dataclasses.asdict(report), option=orjson.OPT_INDENT_2))
+    path.write_bytes(orjson.dumps(dataclasses.asdict(report), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.parts.closed import Closed
+from benchmarks.parts.costs import TARGET, UTILISATION, Cost
 from benchmarks.parts.latency import Point
 from benchmarks.parts.mixed import Mixed
 from benchmarks.parts.overload import Overload
@@ -39,6 +40,8 @@ def markdown(report: Report) -> str:
         lines += ["", "### mixed: single compares beside bulk", "", *_mixed(report.mixed)]
     if report.latency:
         lines += ["", "### latency: single compares at rising rates, open loop", "", *_latency(report.latency)]
+    if report.costs:
+        lines += ["", "### costs: a compare by kind of input", "", *_costs(report.costs)]
     lines += [""] if report.skipped else []
     lines += [f"Not measured: {part}: {reason}." for part, reason in report.skipped.items()]
     lines += ["", "### promises", "", *_promises(report)]
@@ -123,6 +126,46 @@ def _mixed(one: Mixed) -> list[str]:
         ["bulk, pairs a second", f"{one.bulk_alone:.0f}", f"{one.bulk_beside:.0f}"],
     ]
     head = [f"{one.singles:.0f} single compares a second, {one.errors} errors", "each alone", "side by side"]
+    return table(head, body)
+
+
+def _costs(measured: Sequence[Cost]) -> list[str]:
+    head = (
+        "two of",
+        "CPU ms",
+        "prepare ms",
+        "model ms",
+        "rest ms",
+        "a second, 1 worker",
+        "all workers",
+        "all / 1",
+        f"cores for {TARGET:.0f} a second",
+        "p50 alone ms",
+        f"p99 at {UTILISATION:.0%} ms",
+        "p99 / alone",
+        "errors",
+    )
+    body = []
+    for one in measured:
+        full = one.full
+        slower = full.p99_ms / full.alone_ms if full.p99_ms and full.alone_ms else None
+        body.append(
+            [
+                one.title,
+                _number(full.cpu_ms),
+                _number(one.prepare_ms),
+                _number(one.model_ms),
+                _number(full.cpu_ms - one.prepare_ms - one.model_ms),
+                _number(one.runs[min(one.runs)].rate),
+                _number(full.rate),
+                f"{one.scaling:.2f}",
+                _number(one.cores),
+                _number(full.alone_ms),
+                _number(full.p99_ms),
+                _number(slower),
+                str(sum(run.errors for run in one.runs.values())),
+            ]
+        )
     return table(head, body)
 
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from benchmarks.inputs import drawing, scan, sentence, text
+from benchmarks.inputs import drawing, heartbeats, photograph, recording, scan, sentence, text
 
 Route = Literal["/compare", "/compare/batch", "/embed"]
-Item = Mapping[str, str]
+Item = Mapping[str, Any]
 
 GLYPHS = "glyphs"
 MINILM = "all-minilm-l6-v2"
@@ -108,6 +108,22 @@ def inputs() -> Workload:
     return Workload("inputs", "embed 256 texts of 14 to 140 tokens", MINILM, "/embed", requests, (4,), 3.0)
 
 
+def costed() -> tuple[Workload, ...]:
+    """Compares of each kind of input in the sizes that people send; what embeddings cost is HTTP and judging alone."""
+    drawings, texts = _drawings()[:16], [{"text": sentence(number)} for number in range(16)]
+    longer = [{"text": " ".join(sentence(50 * number + place) for place in range(4))} for number in range(16)]
+    kinds: tuple[tuple[str, str, str, Sequence[Item]], ...] = (
+        ("drawing", "PNG of 105x105", GLYPHS, drawings),
+        ("photo-1", "colour JPEG of 1 megapixel", "groceries", _photographs(1155, 866)),
+        ("photo-12", "colour JPEG of 12 megapixels", "groceries", _photographs(4000, 3000)),
+        ("recording", "WAV of 10 s at 16 kHz", "digits", [_picture(recording(number)) for number in range(6)]),
+        ("series", "10 s of 1 channel at 500 Hz, as JSON", "heartbeat", [_series(number) for number in range(6)]),
+        ("text-16", "text of about 16 tokens", MINILM, texts),
+        ("text-64", "text of about 60 tokens", MINILM, longer),
+    )
+    return tuple(Workload(name, title, model, "/compare", _pairs(items, 16)) for name, title, model, items in kinds)
+
+
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
     "glyphs": glyphs,
     "scans": scans,
@@ -125,6 +141,14 @@ def _drawings() -> tuple[Item, ...]:
 
 def _picture(data: bytes) -> Item:
     return {"base64": base64.b64encode(data).decode()}
+
+
+def _photographs(width: int, height: int) -> list[Item]:
+    return [_picture(photograph(number, width, height)) for number in range(4)]
+
+
+def _series(number: int) -> Item:
+    return {"values": heartbeats(number), "rate": 500.0}
 
 
 def _pairs(pictures: Sequence[Item], count: int) -> tuple[tuple[Item, ...], ...]:

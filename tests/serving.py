@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,14 +19,14 @@ from starlette.types import ASGIApp
 
 from app.api import build
 from app.core.bundle import Bundle
-from app.core.errors import TwinserveError
+from app.core.errors import BundleRefused, TwinserveError
 from app.core.modalities.base import Limits
 from app.core.observe import ModelState, NullObserver, Observer, Readiness
 from app.runtime.batcher import Batcher
 from app.runtime.engine import Encoded, Work
 from app.runtime.queue import Deferred
-from app.runtime.registry import Model, Registry, load_models
-from app.service import Service
+from app.runtime.registry import Model, Registry, load_model
+from app.service import Fetch, Service
 from tests.tiny import tiny_png
 
 LIMITS = Limits(max_body_bytes=1 << 20, max_pixels=1_000_000)
@@ -36,6 +36,20 @@ EXECUTOR = ThreadPoolExecutor(2, "tests")
 def today() -> date:
     """The real date, in UTC."""
     return datetime.now(tz=UTC).date()
+
+
+def load_models(
+    bundles: Sequence[Bundle], *, default: str | None, aliases: Mapping[str, str], **settings: Any
+) -> tuple[Registry, dict[str, str]]:
+    """A registry of those that can be served, and for the others key -> reason."""
+    models: list[Model] = []
+    refused: dict[str, str] = {}
+    for bundle in bundles:
+        try:
+            models.append(load_model(bundle, **settings))
+        except BundleRefused as error:
+            refused[bundle.key] = error.detail
+    return Registry(models, default=default, aliases=aliases), refused
 
 
 def load(*bundles: Bundle, default: str | None = None, observer: Observer | None = None) -> Registry:
@@ -57,7 +71,13 @@ def load(*bundles: Bundle, default: str | None = None, observer: Observer | None
     return registry
 
 
-def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = EXECUTOR, **changes: Any) -> ASGIApp:
+def make_app(
+    models: Registry | Callable[[], Registry],
+    *,
+    executor: Executor = EXECUTOR,
+    fetch: Fetch | None = None,
+    **changes: Any,
+) -> ASGIApp:
     """The application as main builds it; `changes` replace arguments of `build`."""
     observer = changes.get("observer") or NullObserver()
     source = (lambda: models) if isinstance(models, Registry) else models
@@ -70,7 +90,7 @@ def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = 
         "request_timeout_ms": 20_000,
         "max_requests": 32,
     }
-    return build(Service(source, observer, executor, today), **(arguments | changes))
+    return build(Service(source, observer, executor, today, fetch=fetch), **(arguments | changes))
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 import app.supervisor
 from app import __version__
+from app.access import Access, parse_keys
 from app.cli import main
 from app.settings import TUNED, Settings
 
@@ -97,3 +98,42 @@ def test_supervisor_imports_neither_the_http_framework_nor_the_engine() -> None:
     code = f"import sys, app.cli, app.supervisor; sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_key_prints_its_secret_apart_from_the_table_that_goes_into_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--scopes", "compare", "admin", "--models", "glyphs", "--rate-per-s", "5", "--burst", "9"]
+    assert main(["key", "checkout", *options]) == 0
+    printed = capsys.readouterr()
+    secret = printed.err.splitlines()[0]
+    assert secret not in printed.out
+    [key] = parse_keys(printed.out)
+    assert (key.id, sorted(key.scopes), sorted(key.models or ())) == ("checkout", ["admin", "compare"], ["glyphs"])
+    assert (key.rate_per_s, key.burst, key.disclosure) == (5.0, 9, "full")
+    assert Access([key], lambda: 1).admit(secret).key is key
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a b"],
+        ["a", "--scopes", "all"],
+        ["a", "--rate-per-s", "nan"],
+        ["a", "--scopes", "embed", "--disclosure", "verdict"],
+    ],
+)
+def test_key_that_the_file_would_not_take_is_not_made(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("twinserve key: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_urls_without_the_package_that_fetches_them_are_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], served: list[Settings]
+) -> None:
+    monkeypatch.setenv("TWINSERVE_URL_HOSTS", "files.example.org")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "httpcore2" else pytest.fail(name))
+    assert main([]) == 2
+    assert "install twinserve[url]" in capsys.readouterr().err
+    assert not served

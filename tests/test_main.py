@@ -8,36 +8,74 @@ import json
 import multiprocessing
 import signal
 import socket
+import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.access import make_entry
 from app.core.bundle import Bundle, read_bundle
+from app.core.errors import DeviceUnavailable, NotReady, UnknownModel
 from app.core.observe import ModelState, Readiness
 from app.main import FAILED, Worker
-from app.runtime.control import Channel, Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, ToWorker, Up
-from app.runtime.registry import Registry, load_models
+from app.runtime.control import (
+    Channel,
+    Closed,
+    Died,
+    Drain,
+    FromWorker,
+    Keys,
+    Leaving,
+    Loaded,
+    Refused,
+    Switch,
+    Switched,
+    Told,
+    ToWorker,
+    Up,
+)
+from app.runtime.engine import Encoded
+from app.runtime.registry import Model, load_model
 from app.settings import Settings
 from app.telemetry import Telemetry
+from tests.tiny import make_tiny, tiny_item
 
 pytestmark = pytest.mark.anyio
 
+LOADING = Told(Readiness(False, {"tiny@1.0.0": ModelState(False, "loading")}), {})
 READY = Told(Readiness(True, {"tiny@1.0.0": ModelState(True)}), {"ready": 1, "not_ready": 0})
 
 
 class Seat:
     """The supervisor's end of one worker that runs in this process, on this loop."""
 
-    def __init__(self, bundle: Bundle, **settings: Any) -> None:
+    def __init__(self, bundle: Bundle, keys: Keys | None, **settings: Any) -> None:
         ours, theirs = multiprocessing.Pipe(duplex=True)
         self._deals, their_deals = socket.socketpair()
         self.control: Channel[ToWorker, FromWorker] = Channel(ours)
         self.heard: list[FromWorker] = []
         self.control.watch(self.heard.append, lambda: None)
-        self.worker = Worker(Channel(theirs), Settings(device="cpu", **settings), [bundle], {})
+        their_loads, self._loads = multiprocessing.Pipe(duplex=False)
+        self.worker = Worker(Channel(theirs), their_loads, Settings(device="cpu", **settings), LOADING, keys)
+        self.load(bundle)
         self.exit_code = asyncio.create_task(self.worker.run(Telemetry(), their_deals))
+
+    def load(self, bundle: Bundle) -> None:
+        """Send a bundle, in a thread, since a pipe holds less than one."""
+        threading.Thread(target=self._send, args=(bundle,), daemon=True).start()
+
+    def _send(self, bundle: Bundle) -> None:
+        with contextlib.suppress(OSError):  # the worker failed before it read this
+            self._loads.send(bundle)
+
+    async def serve(self, generation: int, *bundles: Bundle) -> None:
+        """Have it switch to these, which it has loaded."""
+        self.control.send(Switch(generation, {bundle.key: bundle.manifest.manifest_digest for bundle in bundles}))
+        await until(lambda: Switched(generation) in self.heard)
 
     def deal(self) -> socket.socket:
         """Connect as a client would; the client's end, blocking calls to be made in a thread."""
@@ -69,6 +107,7 @@ class Seat:
     def close(self) -> None:
         self.control.close()
         self._deals.close()
+        self._loads.close()
 
 
 def exchange(client: socket.socket, request: bytes) -> bytes:
@@ -84,8 +123,12 @@ def exchange(client: socket.socket, request: bytes) -> bytes:
     return answer
 
 
-def get(path: str) -> str:
-    return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"
+def get(path: str, key: str = "") -> str:
+    return f"GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n"
+
+
+def keys(table: str) -> Keys:
+    return Keys(table, 1)
 
 
 async def until(look: Callable[[], object]) -> None:
@@ -95,9 +138,9 @@ async def until(look: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def seated(models: Path, **settings: Any) -> AsyncIterator[Seat]:
+async def seated(models: Path, keys: Keys | None = None, **settings: Any) -> AsyncIterator[Seat]:
     """A worker that has said it is up; drained at the end."""
-    seat = Seat(read_bundle(models / "tiny" / "1.0.0"), **settings)
+    seat = Seat(read_bundle(models / "tiny" / "1.0.0"), keys, **settings)
     try:
         await until(lambda: seat.heard_of(Up))
         yield seat
@@ -126,7 +169,10 @@ async def test_http_is_up_before_models_and_says_not_ready(
 async def test_ready_is_what_the_supervisor_told_not_what_the_worker_thinks(uncalibrated_models: Path) -> None:
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Loaded))
-        assert seat.heard_of(Loaded) == [Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"})]
+        bundle = read_bundle(uncalibrated_models / "tiny" / "1.0.0")
+        assert seat.heard_of(Loaded) == [Loaded(bundle.manifest.manifest_digest, "CPUExecutionProvider")]
+        assert (await seat.ask(get("/models")))[0] == 503
+        await seat.serve(1, bundle)
         assert (await seat.ask(get("/health/ready")))[0] == 503
         seat.control.send(READY)
         await until(lambda: seat.worker.readiness().ready)
@@ -192,7 +238,7 @@ async def test_worker_whose_models_cannot_be_loaded_says_why_and_fails(
     def burst(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("app.main.load_models", burst)
+    monkeypatch.setattr("app.main.load_model", burst)
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Died))
         assert seat.heard_of(Died) == [Died("models could not be loaded (MemoryError)")]
@@ -204,11 +250,11 @@ async def test_an_inference_has_the_threads_that_the_settings_say(
 ) -> None:
     given: list[int] = []
 
-    def record(*arguments: Any, threads: int, **named: Any) -> tuple[Registry, dict[str, str]]:
+    def record(*arguments: Any, threads: int, **named: Any) -> Model:
         given.append(threads)
-        return load_models(*arguments, threads=threads, **named)
+        return load_model(*arguments, threads=threads, **named)
 
-    monkeypatch.setattr("app.main.load_models", record)
+    monkeypatch.setattr("app.main.load_model", record)
     async with seated(uncalibrated_models, threads=3) as seat:
         await until(lambda: seat.heard_of(Loaded))
     assert given == [3]
@@ -217,7 +263,104 @@ async def test_an_inference_has_the_threads_that_the_settings_say(
 async def test_dead_engine_is_told_and_ends_the_worker(uncalibrated_models: Path) -> None:
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         batcher = seat.worker.models().get("tiny").batcher
         batcher._die(RuntimeError("out of memory"))
         await until(lambda: seat.heard_of(Died))
         assert await seat.exit_code == FAILED
+
+
+async def test_keys_in_force_are_those_that_the_supervisor_told_last(uncalibrated_models: Path) -> None:
+    (old, old_entry), (new, new_entry) = make_entry("old", ["compare"]), make_entry("new", ["compare"])
+    async with seated(uncalibrated_models, keys(old_entry)) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 200, 401]
+        unsent = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+        assert (await seat.ask(unsent))[0] == 401  # without waiting for the body
+        seat.control.send(keys(new_entry))
+        seat.control.send(READY)
+        await until(lambda: seat.worker.readiness().ready)
+        assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 401, 200]
+
+
+async def test_rate_of_a_key_is_shared_by_the_workers_that_are_ready(uncalibrated_models: Path) -> None:
+    secret, entry = make_entry("one", ["compare"], rate_per_s=0.001, burst=6)
+    async with seated(uncalibrated_models, keys(entry)) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        seat.control.send(Told(Readiness(True, {"tiny@1.0.0": ModelState(True)}), {"ready": 3, "not_ready": 0}))
+        await until(lambda: seat.worker.readiness().ready)
+        assert [(await seat.ask(get("/models", secret)))[0] for _ in range(3)] == [200, 200, 429]
+
+
+async def test_urls_are_fetched_from_the_hosts_of_the_settings_only(uncalibrated_models: Path) -> None:
+    body = json.dumps(
+        {"a": {"url": "https://elsewhere.example.org/a"}, "b": {"url": "https://elsewhere.example.org/b"}}
+    )
+    head = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+    request = f"{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    for hosts, said in ((None, "fetches no URLs"), ("files.example.org", "not one that this service")):
+        async with seated(uncalibrated_models, url_hosts=hosts) as seat:
+            await until(partial(seat.heard_of, Loaded))
+            await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+            status, answer, _ = await seat.ask(request)
+            assert (status, answer["code"], answer["pointer"]) == (422, "invalid_request", "/a")
+            assert said in answer["detail"]
+
+
+async def test_model_that_stays_is_kept_and_one_that_goes_answers_who_holds_it(uncalibrated_models: Path) -> None:
+    old = read_bundle(uncalibrated_models / "tiny" / "1.0.0")
+    new = make_tiny(version="1.1.0", calibrated=False)
+    async with seated(uncalibrated_models) as seat:
+        await until(lambda: len(seat.heard_of(Loaded)) == 1)
+        await seat.serve(1, old)
+        before = seat.worker.models().get("tiny")
+        with before.batcher.reserve(1) as places:  # as a request does before it waits for anything
+            seat.load(new)
+            await until(lambda: len(seat.heard_of(Loaded)) == 2)
+            assert seat.worker.models().get("tiny") is before
+            await seat.serve(2, old, new)
+            assert seat.worker.models().get("tiny").key == "tiny@1.1.0"
+            assert seat.worker.models().get("tiny@1.0.0") is before
+            await seat.serve(3, new)
+            with pytest.raises(UnknownModel):
+                seat.worker.models().get("tiny@1.0.0")
+            [outcome] = await places.submit([tiny_item(0, 0)])
+            assert isinstance(outcome, Encoded)
+        await until(partial(closed, before))
+        encoder = weakref.ref(before.encoder)
+        del before, outcome, places
+        await until(lambda: encoder() is None)
+        assert not closed(seat.worker.models().get("tiny"))
+
+
+def closed(model: Model) -> bool:
+    """Whether the model takes nothing more."""
+    try:
+        with model.batcher.reserve(1):
+            return False
+    except NotReady:
+        return True
+
+
+@pytest.mark.parametrize("error", [MemoryError(), DeviceUnavailable("device cuda: out of memory")])
+async def test_bundle_that_cannot_be_loaded_beside_others_is_refused_and_they_are_served(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def burst(bundle: Bundle, **settings: Any) -> Model:
+        if bundle.version != "1.0.0":
+            raise error
+        return load_model(bundle, **settings)
+
+    monkeypatch.setattr("app.main.load_model", burst)
+    old = read_bundle(uncalibrated_models / "tiny" / "1.0.0")
+    async with seated(uncalibrated_models) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, old)
+        new = make_tiny(version="1.1.0", calibrated=False)
+        seat.load(new)
+        await until(lambda: seat.heard_of(Refused))
+        assert [one.digest for one in seat.heard if isinstance(one, Refused)] == [new.manifest.manifest_digest]
+        assert (await seat.ask(get("/models")))[0] == 200
+        assert not seat.heard_of(Died)

@@ -80,6 +80,8 @@ def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> No
         ("DEVICE", "gpu"),
         ("QUEUE_MS", "nan"),
         ("LOG_LEVEL", "loud"),
+        ("URL_HOSTS", "files.example.org,127.0.0.1"),
+        ("URL_HOSTS", "*.example.org"),
     ],
 )
 def test_value_out_of_bounds_is_refused_in_one_line_that_names_it(

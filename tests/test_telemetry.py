@@ -43,6 +43,9 @@ def test_every_event_of_the_observer_is_counted_under_its_documented_name() -> N
     observer.queued("tiny@1.0.0", 0.001)
     observer.batch("tiny@1.0.0", 8, 0.002)
     observer.verdict("tiny@1.0.0", "fmr_1e-3", "match")
+    observer.shadowed("tiny@1.0.0", "tiny@1.1.0", "match", "match")
+    observer.shadowed("tiny@1.0.0", "tiny@1.1.0", "match", "no_match")
+    observer.shadow_dropped("tiny@1.0.0", "tiny@1.1.0")
     body, media_type = telemetry.exposition()
     assert media_type.startswith("text/plain")
     for sample, expected in {
@@ -54,6 +57,11 @@ def test_every_event_of_the_observer_is_counted_under_its_documented_name() -> N
         'twinserve_batch_items_sum{model="tiny@1.0.0"}': 8,
         'twinserve_inference_seconds_sum{model="tiny@1.0.0"}': 0.002,
         'twinserve_verdicts_total{model="tiny@1.0.0",operating_point="fmr_1e-3",verdict="match"}': 1,
+        'twinserve_shadow_pairs_total{candidate="tiny@1.1.0",model="tiny@1.0.0"}': 2,
+        'twinserve_shadow_flips_total{candidate="tiny@1.1.0",from="match",model="tiny@1.0.0",to="no_match"}': 1,
+        'twinserve_shadow_matches_total{by="model",candidate="tiny@1.1.0",model="tiny@1.0.0"}': 2,
+        'twinserve_shadow_matches_total{by="candidate",candidate="tiny@1.1.0",model="tiny@1.0.0"}': 1,
+        'twinserve_shadow_dropped_total{candidate="tiny@1.1.0",model="tiny@1.0.0"}': 1,
         f'twinserve_info{{version="{__version__}"}}': 1,
         'twinserve_workers{state="ready"}': 2,
         'twinserve_workers{state="not_ready"}': 1,

@@ -1,8 +1,8 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, proxies.py says whom it believes about a caller, routes.py holds the routes, bodies.py
-and multipart.py read requests, schemas.py checks them, responses.py and answers.py write and describe answers,
-errors.py holds the one table of statuses.
+door.py is the outermost layer, proxies.py says whom it believes about a caller, gate.py what a key allows, routes.py
+holds the routes, bodies.py and multipart.py read requests, schemas.py checks them, responses.py and answers.py write
+and describe answers, errors.py holds the one table of statuses.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
+from app.access import Access
 from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.proxies import Proxies
@@ -33,22 +34,26 @@ def build(
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
+    access: Access | None = None,
     root_path: str = "",
     proxies: Proxies | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those
-    under way at once; `max_items` those of one request, of which a pair has two. Below `root_path`, such as
-    "/similarity", a gateway publishes the service; `proxies` are those believed, None for none.
+    under way at once; `max_items` those of one request, of which a pair has two. No keys are asked for without
+    `access`. Below `root_path`, such as "/similarity", a gateway publishes the service; `proxies` are those believed,
+    None for none.
     """
-    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics, root_path)
+    endpoints = Endpoints(service, readiness, observer, max_items)
+    routes = make_routes(endpoints, metrics, keys=access is not None, root_path=root_path)
     return Door(
         _Application(routes, root_path),
         observer=observer,
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
+        access=access,
         root_path=root_path,
         proxies=proxies,
     )

@@ -106,12 +106,12 @@ class Notice(Answer):
 
 
 class Comparison(Answer):
-    """A verdict and what stands behind it. All members are always there, null where unknown."""
+    """A verdict and what stands behind it. All members are always there, null where unknown or hidden from the key."""
 
     verdict: Literal["match", "no_match", "undetermined"]
     reasons: list[Reason]
-    score: float = Field(description="similarity, higher is more alike; float32")
-    distance: float = Field(description="Euclidean distance of the embeddings; float32")
+    score: float | None = Field(description="similarity, higher is more alike; float32")
+    distance: float | None = Field(description="Euclidean distance of the embeddings; float32")
     log_likelihood_ratio: float | None = Field(description="natural logarithm")
     fmr_at_score: ScoreRate | None
     operating_point: OperatingPoint | None

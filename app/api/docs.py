@@ -44,7 +44,10 @@ PAGE = """\
 """
 """Addresses are relative, so that the page works under /v1 and behind a proxy's prefix."""
 
-POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

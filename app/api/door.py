@@ -1,8 +1,8 @@
 """The door: the outermost ASGI layer, before routing and before any body is read.
 
-Here and nowhere else: the request id, below which path the service is published, whether a slot is free, how many bytes
-a body may have, how long a request may take, and what happens when its client goes away; and every error raised inside
-becomes its problem details here. Knows no routes but those that it never refuses.
+Here and nowhere else: the request id, below which path the service is published, whether a slot is free, who calls, how
+many bytes a body may have, how long a request may take, and what happens when its client goes away; and every error
+raised inside becomes its problem details here. Knows no routes but those that it never refuses.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import re
 import time
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import Access, Caller
 from app.api.errors import UNEXPECTED, code, from_routing
+from app.api.gate import admit, caller_of
 from app.api.proxies import Proxies
-from app.api.responses import problem_response
+from app.api.responses import SAFE, problem_response
 from app.core.errors import (
     ClientTimeout,
     DeadlineExceeded,
@@ -61,6 +63,7 @@ class Door:
         max_body_bytes: int,
         request_timeout_ms: int,
         max_requests: int,
+        access: Access | None = None,
         root_path: str = "",
         proxies: Proxies | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class Door:
         self._max_body_bytes = max_body_bytes
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
+        self._access = access
         self._root_path, self._below_root = root_path, f"{root_path}/"
         self._proxies = proxies
 
@@ -91,7 +95,8 @@ class Door:
             if takes_slot:
                 self._free += 1
             route = getattr(scope.get("route"), "path", UNROUTED).removeprefix("/v1")
-            self._report(scope, route, visit.request_id, visit.status, time.perf_counter() - began)
+            caller = None if self._access is None else caller_of(scope)
+            self._report(scope, route, visit.request_id, visit.status, time.perf_counter() - began, caller=caller)
 
     def turn_away(self, scope: Scope) -> Response | None:
         """The refusal of a request that needs a slot where none is free, else None.
@@ -105,6 +110,7 @@ class Door:
         error = Overloaded(FULL)
         self._observer.refused(code(error))
         response = problem_response(error, request_id, {"X-Request-ID": request_id})
+        response.raw_headers.extend(SAFE)
         self._report(scope, UNROUTED, request_id, response.status_code, 0.0)
         return response
 
@@ -113,9 +119,13 @@ class Door:
         path: str = scope["path"]
         return path[len(self._root_path) :] if path.startswith(self._below_root) else path
 
-    def _report(self, scope: Scope, route: str, request_id: str, status: int, seconds: float) -> None:
+    def _report(
+        self, scope: Scope, route: str, request_id: str, status: int, seconds: float, *, caller: Caller | None = None
+    ) -> None:
         self._observer.request(route, status, seconds)
         about = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+        if caller is not None:
+            about["key"] = caller.key.id
         if self._proxies is not None:
             about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
@@ -124,6 +134,8 @@ class Door:
         try:
             if full:
                 raise Overloaded(FULL)
+            if self._access is not None:
+                admit(self._access, scope, headers)
             visit.check_declared_size(headers.get("content-length"))
             await visit.run(self._app, scope, self._seconds(headers.get("x-request-timeout")))
         except TwinserveError as error:
@@ -211,10 +223,10 @@ class _Visit:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass the answer on, with the request's id."""
+        """Pass the answer on, with the request's id and what keeps it from caches and from being taken for a page."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-ID"] = self.request_id
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), *SAFE]
             if self._timer is not None and not self._timer.expired():
                 self._timer.reschedule(None)
         await self._send(message)

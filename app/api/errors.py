@@ -75,7 +75,9 @@ def problem(error: errors.TwinserveError, request_id: str) -> dict[str, Any]:
 
 
 def headers(error: errors.TwinserveError) -> dict[str, str]:
-    """Retry-After, in whole seconds and at least one, where a caller is asked to come back."""
+    """Retry-After, in whole seconds and at least one, where a caller is asked to come back; how to send a key."""
+    if kind(error).status == 401:
+        return {"WWW-Authenticate": "Bearer"}
     if not isinstance(error, errors.Transient) or kind(error).status not in (429, 503):
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after_s or 1.0)))}

@@ -22,12 +22,17 @@ JSON, MULTIPART, ANY = "application/json", "multipart/form-data", "*/*"
 REF = "#/components/schemas/{model}"
 BINARY = {"type": "string", "format": "binary"}
 
-GET_ERRORS = ("not_ready", "deadline_exceeded", "overloaded", "internal")
-POST_ERRORS = tuple(
-    family.code
-    for family in KINDS
-    if family.code not in ("not_found", "method_not_allowed", "unauthorized", "forbidden", "rate_limited")
-)
+KEY_ERRORS = ("unauthorized", "forbidden", "rate_limited")
+GET_ERRORS = (*KEY_ERRORS, "not_ready", "deadline_exceeded", "overloaded", "internal")
+POST_ERRORS = tuple(family.code for family in KINDS if family.code not in ("not_found", "method_not_allowed"))
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""How a key is sent, where the service asks for keys."""
+KEYED: dict[str, Any] = {"security": [{}, *({scheme: []} for scheme in SCHEMES)]}
+"""What a route says that asks for a key then; whether a service does is its operator's choice, hence the empty one."""
 
 
 def describe_api(root_path: str = "") -> dict[str, Any]:
@@ -50,7 +55,7 @@ def describe_api(root_path: str = "") -> dict[str, Any]:
             {"url": f"{root_path}/v1", "description": "the same routes; a breaking change moves to /v2"},
         ],
         "paths": _paths(),
-        "components": {"schemas": dict(sorted(components.items()))},
+        "components": {"schemas": dict(sorted(components.items())), "securitySchemes": SCHEMES},
     }
 
 
@@ -90,8 +95,10 @@ def _paths() -> dict[str, Any]:
             "get": {
                 "summary": "Metrics for Prometheus, unless they have a port of their own",
                 "responses": {
-                    "200": {"description": "Text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+                    "200": {"description": "Text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                    **_problems(KEY_ERRORS),
                 },
+                **KEYED,
             }
         },
     }
@@ -104,6 +111,7 @@ def _post(
         "summary": summary,
         "requestBody": {"required": True, "content": content},
         "responses": {"200": _json("Done", answer), **_problems(POST_ERRORS)},
+        **KEYED,
     }
     timeout = {
         "name": "X-Request-Timeout",
@@ -118,7 +126,8 @@ def _get(
     summary: str, answer: type[BaseModel], errors: Sequence[str] = (), parameters: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     responses = {"200": _json("Done", answer), **_problems(errors)}
-    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+    keyed = KEYED if "unauthorized" in errors else {}
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses, **keyed}}
 
 
 def _ready() -> dict[str, Any]:
@@ -169,6 +178,11 @@ def _item() -> dict[str, Any]:
     """Exactly one content member; its other members are the modality's."""
     forms = [
         *({"required": [form], "title": form, "description": what} for form, what in FORMS.items()),
+        {
+            "title": "url",
+            "description": "where encoded bytes lie, for base64; only where the service's operator allows it",
+            "required": ["url"],
+        },
         {
             "title": "embedding",
             "description": "an embedding that this service gave out: numbers, or base64 of little-endian float32",

@@ -18,6 +18,8 @@ from app.core.evidence import Reason
 from app.service import Comparison, Embedded, Matched, Notice
 
 PROBLEM = "application/problem+json"
+SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Headers of every answer: it is what its type says, and no cache keeps what may be about a person."""
 
 
 def json_response(value: Any, *, status: int = 200) -> Response:
@@ -56,18 +58,18 @@ def reasons(given: Sequence[Reason]) -> list[dict[str, str | None]]:
     return [{"code": reason.code, "side": reason.side, "detail": reason.detail} for reason in given]
 
 
-def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
-    """The answer for one pair: all keys, always."""
+def comparison(result: Comparison, prefix: str = "", *, scores: bool = True) -> dict[str, Any]:
+    """The answer for one pair: all keys, always. Without `scores` whatever is told from the score is null."""
     judgement = result.judgement
     return {
         "verdict": judgement.verdict,
         "reasons": reasons(judgement.reasons),
-        "score": result.score,
-        "distance": result.distance,
-        "log_likelihood_ratio": judgement.log_likelihood_ratio,
-        "fmr_at_score": judgement.fmr_at_score,
+        "score": result.score if scores else None,
+        "distance": result.distance if scores else None,
+        "log_likelihood_ratio": judgement.log_likelihood_ratio if scores else None,
+        "fmr_at_score": judgement.fmr_at_score if scores else None,
         "operating_point": judgement.operating_point,
-        "posterior": judgement.posterior,
+        "posterior": judgement.posterior if scores else None,
         "notices": notices(result.notices, prefix),
         "model": result.bundle.name,
         "version": result.bundle.version,

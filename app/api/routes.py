@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from app.api import bodies, docs, errors
+from app.api import bodies, docs, errors, gate
 from app.api.door import REQUEST_ID
 from app.api.responses import comparison, embeddings, json_response, matched, notices
 from app.core.errors import TwinserveError
@@ -36,15 +36,18 @@ class Endpoints:
     async def compare(self, request: Request) -> Response:
         """One pair; its items' errors are the request's."""
         judging, a, b = await bodies.read_compare(request, self._max_items)
+        gate.check_pairs(request, judging, [(a, b)], self._service)
         [result] = await self._service.compare(judging.model, [(a, b)], judging.selectors, judging.prior)
         if isinstance(result, TwinserveError):
             raise result
-        return json_response(comparison(result))
+        return json_response(comparison(result, scores=gate.sees_scores(request)))
 
     async def compare_batch(self, request: Request) -> Response:
         """Many pairs; an item's error is its pair's answer."""
         body = await bodies.read_pairs(request, self._max_items)
         pairs = [(pair.a, pair.b) for pair in body.pairs]
+        gate.check_pairs(request, body, pairs, self._service)
+        scores = gate.sees_scores(request)
         results = await self._service.compare(body.model, pairs, body.selectors, body.prior)
         answers, noticed = [], []
         for index, result in enumerate(results):
@@ -53,13 +56,15 @@ class Endpoints:
                 self._observer.refused(errors.code(result))
                 answers.append({"error": errors.problem(errors.below(result, prefix), request.scope[REQUEST_ID])})
             else:
-                answers.append(comparison(result, prefix))
+                answers.append(comparison(result, prefix, scores=scores))
                 noticed += notices(result.notices, prefix)
         return json_response({"results": answers, "notices": noticed})
 
     async def match(self, request: Request) -> Response:
         """One probe against a file of references; an item's error is the request's."""
+        gate.need_scores(request)
         body = await bodies.read_match(request, self._max_items)
+        gate.check(request, body.model, sum(len(one.items) for one in body.references), self._service)
         references = [Reference(one.id, one.items) for one in body.references]
         result = await self._service.match(body.model, body.probe, references, body.aggregation, body.selectors)
         return json_response(matched(result))
@@ -67,18 +72,25 @@ class Endpoints:
     async def embed(self, request: Request) -> Response:
         """Embeddings of all inputs, or the first bad input's error."""
         embedding, inputs = await bodies.read_inputs(request, self._max_items)
+        gate.check(request, embedding.model, len(inputs), self._service)
         result = await self._service.embed(embedding.model, inputs)
         return json_response(embeddings(result, embedding.encoding_format))
 
     async def models(self, request: Request) -> Response:
-        """All served models."""
+        """All served models that the caller may use."""
         bodies.no_query(request)
-        return json_response({"models": [self._with_max_items(entry) for entry in self._service.models()]})
+        caller = gate.caller_of(request.scope)
+        found = self._service.models()
+        if caller is not None:
+            found = [entry for entry in found if caller.key.may_use(entry["name"], entry["version"])]
+        return json_response({"models": [self._with_max_items(entry) for entry in found]})
 
     async def model(self, request: Request) -> Response:
         """One served model, by name or name@version."""
         bodies.no_query(request)
-        return json_response(self._with_max_items(self._service.describe(request.path_params["name"])))
+        name = request.path_params["name"]
+        gate.check(request, name, 1, self._service)
+        return json_response(self._with_max_items(self._service.describe(name)))
 
     async def live(self, _: Request) -> Response:
         """The process answers."""
@@ -94,25 +106,28 @@ class Endpoints:
         return {**entry, "limits": {**entry["limits"], "max_items": self._max_items}}
 
 
-def make_routes(endpoints: Endpoints, metrics: Metrics | None, root_path: str = "") -> list[BaseRoute]:
-    """Every route, once as it is and once under /v1; none below `root_path`, which only their description names."""
-    table = [
-        ("/compare", endpoints.compare, "POST"),
-        ("/compare/batch", endpoints.compare_batch, "POST"),
-        ("/match", endpoints.match, "POST"),
-        ("/embed", endpoints.embed, "POST"),
-        ("/models", endpoints.models, "GET"),
-        ("/models/{name}", endpoints.model, "GET"),
-        ("/health/live", endpoints.live, "GET"),
-        ("/health/ready", endpoints.ready, "GET"),
-        *((path, endpoint, "GET") for path, endpoint in docs.endpoints(root_path).items()),
+def make_routes(endpoints: Endpoints, metrics: Metrics | None, *, keys: bool, root_path: str = "") -> list[BaseRoute]:
+    """Every route, once as it is and once under /v1, each with what it needs where `keys` are asked for.
+
+    None is below `root_path`, which only their description names.
+    """
+    table: list[tuple[str, gate.Endpoint, str, gate.Need]] = [
+        ("/compare", endpoints.compare, "POST", "compare"),
+        ("/compare/batch", endpoints.compare_batch, "POST", "compare"),
+        ("/match", endpoints.match, "POST", "compare"),
+        ("/embed", endpoints.embed, "POST", "embed"),
+        ("/models", endpoints.models, "GET", "key"),
+        ("/models/{name}", endpoints.model, "GET", "key"),
+        ("/health/live", endpoints.live, "GET", "nothing"),
+        ("/health/ready", endpoints.ready, "GET", "nothing"),
+        *((path, endpoint, "GET", "nothing") for path, endpoint in docs.endpoints(root_path).items()),
     ]
     if metrics is not None:
-        table.append(("/metrics", _metrics_endpoint(metrics), "GET"))
+        table.append(("/metrics", _metrics_endpoint(metrics), "GET", "admin"))
     return [
-        KnownRoute(prefix + path, endpoint, methods=[method])
+        KnownRoute(prefix + path, gate.guard(endpoint, need) if keys else endpoint, methods=[method])
         for prefix in ("", "/v1")
-        for path, endpoint, method in table
+        for path, endpoint, method, need in table
     ]
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.door import Door
-from app.api.responses import PROBLEM
+from app.api.responses import PROBLEM, SAFE
 
 HEAD_BYTES = 64 * 1024
 HEAD_S = 20.0
@@ -139,6 +139,7 @@ class Connection(HttpToolsProtocol):
                 f"content-type: {PROBLEM}",
                 f"content-length: {len(body)}",
                 f"x-request-id: {request_id}",
+                *(f"{name.decode()}: {value.decode()}" for name, value in SAFE),
                 "connection: close",
             )
             self.transport.write("\r\n".join((*head, "", "")).encode() + body)

@@ -20,6 +20,7 @@
     │   └── ClientTimeout         the client did not send its body in time
     ├── Internal                  our fault
     ├── BundleRefused             a bundle is not served (start-up and reload only)
+    ├── KeysRefused               the file of keys is not used (start-up and reload only)
     └── DeviceUnavailable         the device asked for, or ONNX Runtime itself, is not to be had (start-up only)
 
 A detail is one sentence for the caller that says what to do. It never holds a payload, a server path or a trace.
@@ -128,6 +129,10 @@ class Internal(TwinserveError):
 
 class BundleRefused(TwinserveError):
     code = "bundle_refused"
+
+
+class KeysRefused(TwinserveError):
+    code = "keys_refused"
 
 
 class DeviceUnavailable(TwinserveError):

@@ -32,6 +32,12 @@ class Observer(Protocol):
     def verdict(self, model: str, operating_point: str, verdict: str) -> None:
         """One comparison was judged."""
 
+    def shadowed(self, model: str, candidate: str, verdict: str, candidate_verdict: str) -> None:
+        """A comparison was judged once more by a version on trial; `error` where that one could not."""
+
+    def shadow_dropped(self, model: str, candidate: str) -> None:
+        """A comparison that a version on trial was to judge was dropped, under load."""
+
 
 class NullObserver:
     """Ignores every event."""
@@ -52,6 +58,12 @@ class NullObserver:
         """Ignore."""
 
     def verdict(self, model: str, operating_point: str, verdict: str) -> None:
+        """Ignore."""
+
+    def shadowed(self, model: str, candidate: str, verdict: str, candidate_verdict: str) -> None:
+        """Ignore."""
+
+    def shadow_dropped(self, model: str, candidate: str) -> None:
         """Ignore."""
 
 

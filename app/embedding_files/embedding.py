@@ -35,6 +35,7 @@ class Recipe:
     limits: Limits
     device: Device
     threads: int
+    cuda_memory_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ class Embedder:
     """An encoder at work on rows. Raises BundleRefused, DeviceUnavailable."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._encoder = Encoder(recipe.bundle, device=recipe.device, threads=recipe.threads)
+        self._encoder = Encoder(
+            recipe.bundle, device=recipe.device, threads=recipe.threads, cuda_memory_mb=recipe.cuda_memory_mb
+        )
         self._encoder.replay_golden()
         self._encoder.release_graph()
         self._limits = recipe.limits

@@ -93,7 +93,7 @@ def _embed_files(settings: Settings, order: Order) -> int:
             about = {"model": bundle.name, "version": bundle.version, "fingerprint": bundle.fingerprint}
             output.begin({**about, "source": dict(source.about), "shard_items": order.shard_items})
             limits = Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens)
-            recipe = Recipe(bundle, limits, settings.device, settings.threads)
+            recipe = Recipe(bundle, limits, settings.device, settings.threads, settings.cuda_memory_mb)
             run = _Run(output, about, source, order.shard_items)
             run.embed(_embedder(recipe, form, settings, order))
             return run.finish(manifest.embedding.model_dump())
@@ -104,7 +104,7 @@ def _embed_files(settings: Settings, order: Order) -> int:
 def _choose(settings: Settings, model: str | None) -> Bundle:
     """The bundle that `model` means, else the default one, else the only one. Raises BundleRefused for none."""
     name = model or settings.default_model
-    catalogue = read_catalogue(settings.models, name, signature_check(settings.signing_key, None))
+    catalogue = read_catalogue(settings.models, name, check=signature_check(settings.signing_key, None))
     if name is None:
         keys = [*(bundle.key for bundle in catalogue.bundles), *catalogue.refused]
         names = sorted({key.partition("@")[0] for key in keys})

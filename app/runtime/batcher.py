@@ -74,11 +74,17 @@ class Batcher(Generic[T, R]):
         self._wake_up: asyncio.Handle | None = None
         self._stopped: str | None = None
         self._dead = False
+        self._unheld: asyncio.Event | None = None
 
     @property
     def alive(self) -> bool:
         """False once the engine has stopped unexpectedly; it does not come back."""
         return not self._dead
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody holds a place."""
+        return any(self._held.values())
 
     @property
     def cap(self) -> int:
@@ -111,6 +117,8 @@ class Batcher(Generic[T, R]):
 
     def _give_back(self, count: int, bulk: bool) -> None:
         self._held[bulk] -= count
+        if self._unheld is not None and not self.busy:
+            self._unheld.set()
 
     async def _submit(self, payloads: Sequence[T], bulk: bool) -> list[R | TwinserveError]:
         if self._stopped is not None:
@@ -237,6 +245,13 @@ class Batcher(Generic[T, R]):
         detail = "the engine of this model stopped before it could answer; try again"
         _fail(Internal, detail, [*self._taken, *self._queue.drain()])
         self._on_death(f"the engine stopped ({type(error).__name__})")
+
+    async def retire(self) -> None:
+        """Close once nobody holds a place any more, so that no caller notices; for when no new one can come."""
+        if self.busy:
+            self._unheld = asyncio.Event()
+            await self._unheld.wait()
+        await self.close()
 
     async def close(self) -> None:
         """Take nothing more, fail who still waits (NotReady), and let the batches in flight answer their callers."""

@@ -1,7 +1,11 @@
 """What the supervisor and a worker tell each other, and the channel they tell it over. No policy of either side.
 
 The channel is a duplex multiprocessing Pipe between two event loops. Messages are small and few: whole connections
-travel over a socket of their own, since a file descriptor needs one.
+travel over a socket of their own, since a file descriptor needs one, and whole bundles over a pipe of their own, since
+they are large: threads write and read them.
+
+A change of models has two phases: workers load new bundles and say so (Loaded, Refused) while they serve the old ones;
+once all have, each is told to Switch and says when it has (Switched).
 """
 
 from __future__ import annotations
@@ -9,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
 
+from app.core.bundle import Trial
 from app.core.observe import Readiness
 
 
@@ -23,10 +28,25 @@ class Up:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Worker: loading is over. The bundles refused, key -> reason; those served, key -> inference provider in use."""
+    """Worker: this bundle, told by its manifest's digest, is loaded and warm on this inference provider."""
 
-    refused: Mapping[str, str]
-    providers: Mapping[str, str]
+    digest: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Worker: this bundle cannot be served; why, in one line."""
+
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Worker: every request from now on sees this generation."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +78,34 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """Supervisor: serve exactly these from now on: key -> digest of a bundle that you have loaded. Let go of the rest.
+
+    A name alone never means one of `hidden`; `trials` maps keys to the version on trial beside them.
+    """
+
+    generation: int
+    models: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Supervisor: from now on these `count` keys are in force. The text of the file, checked, which holds no secret."""
+
+    text: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Supervisor: nothing more will be dealt to you. Finish what is under way, then exit."""
 
 
-FromWorker = Up | Loaded | Closed | Died | Leaving
-ToWorker = Told | Drain
+FromWorker = Up | Loaded | Refused | Switched | Closed | Died | Leaving
+ToWorker = Told | Switch | Keys | Drain
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")

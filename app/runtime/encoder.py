@@ -36,13 +36,18 @@ class Encoder:
     device is not to be had.
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device, threads: int) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device, threads: int, cuda_memory_mb: int | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.modality: Modality = modalities.create(manifest.modality.name, manifest.modality.params, bundle.assets)
         external = None if bundle.external_data is None else {EXTERNAL_FILE: bundle.external_data}
         self._session = open_session(
-            bundle.graph, device=device, threads=threads, external_data=external, tf32=manifest.numerics.tf32
+            bundle.graph,
+            device=device,
+            threads=threads,
+            external_data=external,
+            tf32=manifest.numerics.tf32,
+            cuda_memory_mb=cuda_memory_mb,
         )
         self._check_names()
         self._check_summary()
@@ -86,13 +91,15 @@ class Encoder:
     def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = LADDER[0]) -> Rows:
         """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
         rows = self.encode([window for item in items for window in item.windows], largest=largest)
+        if len(rows) == len(items):  # an item has at least one window
+            return rows
         ends = np.cumsum([len(item.windows) for item in items])
         normalized = self.bundle.manifest.embedding.normalized
         pooled = [
             rows[end - 1] if len(item.windows) == 1 else pool(rows[end - len(item.windows) : end], normalized)
             for item, end in zip(items, ends, strict=True)
         ]
-        return np.stack(pooled) if pooled else rows
+        return np.stack(pooled)
 
     def embed(self, items: Sequence[Item], limits: Limits) -> Rows:
         """Prepare and embed items, for offline use: float32 (len(items), dimension)."""
@@ -159,12 +166,11 @@ class Encoder:
         shape = (len(windows), manifest.embedding.dimension)
         if rows.dtype != np.float32 or rows.shape != shape:
             raise Internal(f"the model gave {rows.dtype} {rows.shape} instead of float32 {shape}")
-        if not np.isfinite(rows).all():
+        squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        if not np.isfinite(squares).all():  # float64 holds the square of any float32
             raise Internal("the model gave numbers that are not finite for this input")
-        if manifest.embedding.normalized:
-            lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-            if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
-                raise Internal("the model gave a row that is not of unit length for this input")
+        if manifest.embedding.normalized and np.abs(np.sqrt(squares) - 1).max() > UNIT_TOLERANCE:
+            raise Internal("the model gave a row that is not of unit length for this input")
         return rows
 
     def _check_names(self) -> None:

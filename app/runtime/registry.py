@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import astuple, dataclass, field
 from functools import partial
 from statistics import median
 
-from app.core.bundle import CPU, Bundle, highest
-from app.core.errors import BundleRefused, InvalidRequest, UnknownModel
+from app.core.bundle import CPU, Bundle, Trial, meant_by
+from app.core.errors import InvalidRequest, UnknownModel
 from app.core.evidence import Choice, Selectors, choose
 from app.core.modalities.base import Limits
 from app.core.observe import Observer
@@ -68,25 +68,52 @@ class Model:
         """name@version."""
         return self.bundle.key
 
+    @property
+    def digest(self) -> str:
+        """The manifest's digest: equal for equal contents only, where a key may be given to others."""
+        return self.bundle.manifest.manifest_digest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shadow:
+    """A model on trial, and the share of another's comparisons that it scores too."""
+
+    model: Model
+    share: float
+
 
 class Registry:
-    """The served models. Never changes: a reload makes another one."""
+    """The served models. Never changes: a reload makes another one.
 
-    def __init__(self, models: Sequence[Model], *, default: str | None, aliases: Mapping[str, str]) -> None:
+    A name alone never means a model whose key is `hidden`; `trials` maps keys of models to the one on trial beside.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        default: str | None,
+        aliases: Mapping[str, str],
+        hidden: Collection[str] = (),
+        trials: Mapping[str, Trial] | None = None,
+    ) -> None:
         self._models = {model.key: model for model in models}
         self._default = default
-        self._aliases = dict(aliases)
+        self.names = tuple(sorted({model.bundle.name for model in models if model.key not in hidden}))
+        """Names without versions, sorted, aliases aside."""
+        self._known = ", ".join(sorted({*self.names, *aliases})) or "none"
+        manifests = {key: model.bundle.manifest for key, model in self._models.items()}
+        meant = {name: meant_by(name, manifests, aliases, hidden) for name in {*self._models, *self.names, *aliases}}
+        self._meant = {name: self._models[key] for name, key in meant.items() if key is not None}
+        self._shadows = {
+            key: Shadow(self._models[trial.candidate], trial.share) for key, trial in (trials or {}).items()
+        }
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
     def __len__(self) -> int:
         return len(self._models)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names without versions, sorted, aliases aside."""
-        return tuple(sorted({model.bundle.name for model in self}))
 
     def get(self, name: str | None) -> Model:
         """Return the model that a request means by `name`, by `name@version`, or by naming none.
@@ -97,30 +124,21 @@ class Registry:
         name = name if name is not None else self._default
         if name is None:
             if len(self.names) != 1:
-                raise InvalidRequest(f"set `model` to one of {self._list()}", pointer="/model")
+                raise InvalidRequest(f"set `model` to one of {self._known}", pointer="/model")
             name = self.names[0]
-        target = self._aliases.get(name, name)
-        if target in self._models:
-            return self._models[target]
-        versions = {model.key: model.bundle.manifest for model in self if model.bundle.name == target}
-        if not versions:
-            raise UnknownModel(f"no such model is served; the models are {self._list()}", pointer="/model")
-        return self._models[highest(versions.values()).key]
+        model = self._meant.get(name)
+        if model is None:
+            raise UnknownModel(f"no such model is served; the models are {self._known}", pointer="/model")
+        return model
 
-    async def close(self) -> None:
-        """Close every model's batcher; see Batcher.close."""
-        for model in self:
-            await model.batcher.close()
-
-    def _list(self) -> str:
-        return ", ".join(sorted({*self.names, *self._aliases})) or "none"
+    def shadow(self, model: Model) -> Shadow | None:
+        """The model on trial beside this one, if there is any."""
+        return self._shadows.get(model.key) if self._shadows else None
 
 
-def load_models(
-    bundles: Sequence[Bundle],
+def load_model(
+    bundle: Bundle,
     *,
-    default: str | None,
-    aliases: Mapping[str, str],
     limits: Limits,
     device: Device,
     threads: int,
@@ -130,40 +148,33 @@ def load_models(
     observer: Observer,
     executor: Executor,
     on_death: Callable[[str, str], None] = lambda *_: None,
-) -> tuple[Registry, dict[str, str]]:
-    """Open, verify, warm and measure each bundle. Blocking, seconds long; needs no event loop.
+    cuda_memory_mb: int | None = None,
+) -> Model:
+    """Open, verify, warm and measure a bundle. Blocking, seconds long; needs no event loop.
 
-    Returns the registry of those that serve and, for those that do not, key -> reason in one line. A batch's cap is
-    the largest size that was measured to take at most `batch_ms`, of the quickest bucket. `on_death` gets key and
-    reason, on the event loop, should a model's engine stop for good. Raises DeviceUnavailable where no bundle could be
-    served at all.
+    A batch's cap is the largest size that was measured to take at most `batch_ms`, of the quickest bucket. `on_death`
+    gets key and reason, on the event loop, should the model's engine stop for good; `cuda_memory_mb` bounds what it
+    takes of a GPU. Raises BundleRefused with the reason in one line, DeviceUnavailable where no bundle could be served
+    at all.
     """
-    models: list[Model] = []
-    refused: dict[str, str] = {}
-    for bundle in bundles:
-        try:
-            encoder = Encoder(bundle, device=device, threads=threads)
-            encoder.replay_golden()
-            measured = encoder.warm(limit_s=batch_ms / 1000)
-        except BundleRefused as error:
-            refused[bundle.key] = error.detail
-            continue
-        encoder.release_graph()
-        speeds = {bucket: speed(taken, batch_ms / 1000) for bucket, taken in measured.items()}
-        small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
-        engine = Engine(encoder.bundle, encoder, small, speeds, batch_ms / 1000, observer)
-        batcher = Batcher[Work, Encoded](
-            engine.run,
-            cap=max(one.largest for one in speeds.values()),
-            queue_items=queue_items,
-            queue_ms=queue_ms,
-            executor=executor,
-            inline_below_s=INLINE_BELOW_S if encoder.provider == CPU else 0.0,
-            in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
-            seconds_per_item=median(one.seconds for one in speeds.values()),
-            on_queued=partial(observer.queued, bundle.key),
-            on_batch=partial(observer.batch, bundle.key),
-            on_death=partial(on_death, bundle.key),
-        )
-        models.append(Model(engine, batcher, limits))
-    return Registry(models, default=default, aliases=aliases), refused
+    encoder = Encoder(bundle, device=device, threads=threads, cuda_memory_mb=cuda_memory_mb)
+    encoder.replay_golden()
+    measured = encoder.warm(limit_s=batch_ms / 1000)
+    encoder.release_graph()
+    speeds = {bucket: speed(taken, batch_ms / 1000) for bucket, taken in measured.items()}
+    small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
+    engine = Engine(encoder.bundle, encoder, small, speeds, batch_ms / 1000, observer)
+    batcher = Batcher[Work, Encoded](
+        engine.run,
+        cap=max(one.largest for one in speeds.values()),
+        queue_items=queue_items,
+        queue_ms=queue_ms,
+        executor=executor,
+        inline_below_s=INLINE_BELOW_S if encoder.provider == CPU else 0.0,
+        in_flight=1 if encoder.provider == CPU else CUDA_IN_FLIGHT,
+        seconds_per_item=median(one.seconds for one in speeds.values()),
+        on_queued=partial(observer.queued, bundle.key),
+        on_batch=partial(observer.batch, bundle.key),
+        on_death=partial(on_death, bundle.key),
+    )
+    return Model(engine, batcher, limits)

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.bundle import Bundle
-from app.core.errors import FingerprintMismatch, InvalidRequest, UnsupportedMediaType, UnusableInput
+from app.core.errors import (
+    FingerprintMismatch,
+    InvalidRequest,
+    TwinserveError,
+    UnsupportedMediaType,
+    UnusableInput,
+)
 from app.core.modalities.base import FORMS, Item, Modality
 
 NORM_TOLERANCE = 1e-3
@@ -23,6 +29,8 @@ NORM_TOLERANCE = 1e-3
 
 EMBEDDING = "embedding"
 MEMBERS = (*FORMS, EMBEDDING)
+URL = "url"
+"""The member that stands for encoded bytes, where this service fetches them; remote.py does."""
 TYPES = {"base64": (str, "a string"), "text": (str, "a string"), "values": (list, "an array")}
 
 Key = tuple[str, bytes, bytes]
@@ -37,7 +45,15 @@ class Blob:
     media_type: str | None
 
 
-RawItem = Mapping[str, Any] | Blob
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Encoded bytes that a URL stood for, or why there are none; `rest` are the item's other members."""
+
+    content: bytes | TwinserveError
+    rest: Mapping[str, Any]
+
+
+RawItem = Mapping[str, Any] | Blob | Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,13 @@ def read_item(raw: RawItem, bundle: Bundle, modality: Modality) -> Content | Giv
     """
     if isinstance(raw, Blob):
         return _content(modality.form, _from_blob(raw, bundle, modality), {})
+    if isinstance(raw, Fetched):
+        if isinstance(raw.content, TwinserveError):
+            raise raw.content
+        _check_no_bytes(raw.rest)
+        return _content("base64", raw.content, raw.rest)
+    if URL in raw:
+        raise InvalidRequest("this service fetches no URLs; send the content itself")
     present = [name for name in MEMBERS if name in raw]
     if len(present) != 1:
         found = " and ".join(present) if present else "none of them"
@@ -82,10 +105,14 @@ def read_item(raw: RawItem, bundle: Bundle, modality: Modality) -> Content | Giv
     value, (kind, called) = raw[form], TYPES[form]
     if not isinstance(value, kind):
         raise InvalidRequest(f"{form} must be {called}")
-    if "bytes" in raw:  # the name under which decoded base64 travels; never a member over HTTP
-        raise InvalidRequest("an item has no member bytes; send base64")
+    _check_no_bytes(raw)
     rest = {name: member for name, member in raw.items() if name != form}
     return _content(form, _decode_base64(value) if form == "base64" else value, rest)
+
+
+def _check_no_bytes(members: Mapping[str, Any]) -> None:
+    if "bytes" in members:  # the name under which decoded base64 travels; never a member over HTTP
+        raise InvalidRequest("an item has no member bytes; send base64")
 
 
 def _content(form: str, value: Any, rest: Mapping[str, Any]) -> Content:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from app.service.inference import encode
 from app.service.items import Content, Given, Key, RawItem, read_item
 from app.service.matching import Matched, Reference, gather, judge_references
 from app.service.notices import Notice, look_at
+from app.service.remote import Fetch, bring, bring_pairs
+from app.service.shadow import Shadowing
 
 OUTSIDE = "outside_calibration"
 """Notice of an input that /compare would give no verdict for."""
@@ -58,16 +61,26 @@ class Service:
     """The use cases over the models now served.
 
     `models` gives the snapshot that one request holds to its end, or raises NotReady while there is none; `executor`
-    prepares large items; `today` says whether evidence is stale.
+    prepares large items; `today` says whether evidence is stale; `fetch` fetches URLs, None where no URL is taken;
+    `shadowing` takes what versions on trial score too.
     """
 
     def __init__(
-        self, models: Callable[[], Registry], observer: Observer, executor: Executor, today: Callable[[], date]
+        self,
+        models: Callable[[], Registry],
+        observer: Observer,
+        executor: Executor,
+        today: Callable[[], date],
+        *,
+        fetch: Fetch | None = None,
+        shadowing: Shadowing | None = None,
     ) -> None:
         self._models = models
+        self._shadowing = shadowing
         self._observer = observer
         self._executor = executor
         self._today = today
+        self._fetch = fetch
 
     async def embed(self, model: str | None, inputs: Sequence[RawItem]) -> Embedded:
         """Embed all items or none; equal items are embedded once.
@@ -75,6 +88,8 @@ class Service:
         Raises the first bad item's error with pointer `/inputs/<i>`, and what resolving the model or the queue raises.
         """
         served = self._models().get(model)
+        if self._fetch is not None:
+            inputs = await bring(inputs, served.encoder.modality, self._fetch)
         contents: list[Content] = []
         for index, raw in enumerate(inputs):
             try:
@@ -107,12 +122,18 @@ class Service:
         An item's error becomes the outcome of every pair that has the item, with pointer `/a` or `/b`. Raises what
         resolving the model, the selectors (before any item is looked at) or the queue raises.
         """
-        served = self._models().get(model)
+        registry = self._models()
+        served = registry.get(model)
         choice = served.choose(selectors)
+        if self._fetch is not None:
+            pairs = await bring_pairs(pairs, served.encoder.modality, self._fetch)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         sides = await self._encode(served, items)
-        return [self._judge(pair, sides, served, choice, prior) for pair in read]
+        results = [self._judge(pair, sides, served, choice, prior) for pair in read]
+        if self._shadowing is not None and (shadow := registry.shadow(served)) is not None:
+            self._shadowing.offer(served, shadow, selectors, _answered(read, results))
+        return results
 
     async def match(
         self,
@@ -133,6 +154,8 @@ class Service:
         floor = GUARD_BAND_FLOORS[manifest.graph.precision]
         sizes = [len(reference.items) for reference in references]
         choices = choose_each(calibration, manifest.status, selectors, sizes, aggregation, guard_band_floor=floor)
+        if self._fetch is not None:
+            probe, references = await self._bring_file(probe, references, served, self._fetch)
         file = gather(probe, references, lambda raw: read_item(raw, served.bundle, served.encoder.modality))
         sides = await self._encode(served, file.items)
         matched = judge_references(
@@ -141,6 +164,11 @@ class Service:
         for reference in matched.references:
             self._observer.verdict(served.key, choices[reference.items].label, reference.judgement.verdict)
         return matched
+
+    def meant_by(self, model: str | None) -> tuple[str, str]:
+        """Name and version of the model that a request means. Raises UnknownModel, InvalidRequest, NotReady."""
+        bundle = self._models().get(model).bundle
+        return bundle.name, bundle.version
 
     def models(self) -> list[dict[str, Any]]:
         """Every served model, described. Raises NotReady."""
@@ -156,6 +184,15 @@ class Service:
             return read_item(raw, model.bundle, model.encoder.modality)
         except TwinserveError as error:
             return error
+
+    @staticmethod
+    async def _bring_file(
+        probe: RawItem, references: Sequence[Reference], model: Model, fetch: Fetch
+    ) -> tuple[RawItem, Sequence[Reference]]:
+        raws = [probe, *(raw for reference in references for raw in reference.items)]
+        brought, *others = await bring(raws, model.encoder.modality, fetch)
+        items = iter(others)
+        return brought, [Reference(one.id, list(islice(items, len(one.items)))) for one in references]
 
     async def _encode(self, model: Model, items: Sequence[Content | Given]) -> dict[Key, Encoded | TwinserveError]:
         """Embed the distinct ones of these items; those that are embeddings stay as they are."""
@@ -196,3 +233,16 @@ class Service:
             Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
         )
         return Comparison(judgement, score, distance, model.bundle, notices)
+
+
+def _answered(
+    read: Sequence[tuple[_Read, _Read]], results: Sequence[Comparison | TwinserveError]
+) -> list[tuple[tuple[Content | Given, Content | Given], str]]:
+    """The pairs that have a verdict, with it."""
+    return [
+        ((a, b), result.judgement.verdict)
+        for (a, b), result in zip(read, results, strict=True)
+        if not isinstance(result, TwinserveError)
+        and not isinstance(a, TwinserveError)
+        and not isinstance(b, TwinserveError)
+    ]

@@ -1,12 +1,15 @@
 """The supervisor: owns the worker processes, their bundles and their state. No HTTP routes, no inference engine.
 
-running.py    one service from its start to its exit code
-catalogue.py  which bundles are served, which are refused, and when that stops the service
-fleet.py      all workers: kept alive, told the one truth, drained
-worker.py     one worker process
-listening.py  the listening socket
-dealing.py    which worker gets the next connection, and how long a dead one is mourned
-state.py      the folder that the service writes to
+running.py     one service from its start to its exit code
+catalogue.py   which bundles are served, which are refused, and when that stops the service
+succession.py  what goes on, what is retired and what is said once the folder was read again
+repertoire.py  which models run now, and how they are changed meanwhile
+commands.py    the socket by which `twinserve reload` asks
+fleet.py       all workers: kept alive, told the one truth, drained
+worker.py      one worker process
+listening.py   the listening socket
+dealing.py     which worker gets the next connection, and how long a dead one is mourned
+state.py       the folder that the service writes to
 """
 
 from app.supervisor.running import serve

@@ -1,4 +1,8 @@
-"""All worker processes: kept alive, listened to, told the one truth, drained. No listening socket, no exit codes."""
+"""All worker processes: kept alive, given their models, told the one truth, drained. No listening socket or exit code.
+
+A worker is told what to serve by level, not by step: whenever something changes, whoever lacks a bundle is sent it, and
+whoever has all of them is told to switch. So one that dies amid a change is no special case.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,32 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+from app.core.bundle import Bundle
 from app.core.observe import Readiness
-from app.runtime.control import Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, Up
+from app.runtime.control import (
+    Closed,
+    Died,
+    Drain,
+    FromWorker,
+    Leaving,
+    Loaded,
+    Refused,
+    Switch,
+    Switched,
+    Told,
+    ToWorker,
+    Up,
+)
 from app.supervisor.dealing import Backoff, Candidate
 from app.supervisor.worker import Target, WorkerProcess
 
 MOST_STILLBORN = 5
 """So many deaths in a row before ever being ready end the service, unless another worker is ready."""
+MOST_LOST = 2
+"""So many workers that end while they load a new bundle are reason enough not to ask another one."""
 DEAD_ON_ARRIVAL_S = 2.0
 """How long a worker that outlived its drain may take to exit before it is killed."""
 
@@ -22,11 +43,11 @@ DEAD_ON_ARRIVAL_S = 2.0
 class Owner(Protocol):
     """Who runs the fleet: judges what workers report, and hears what happens."""
 
-    def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
-        """Say what every worker is to answer, given what the ready ones serve."""
+    def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
+        """Say what every worker is to answer, given what the ready ones serve, and whether one has yet to switch."""
 
     def refused(self, reasons: Mapping[str, str]) -> None:
-        """Bundles that a worker refused, key -> reason."""
+        """Bundles that the fleet is to serve and a worker refused, key -> reason: serve others."""
 
     def changed(self) -> None:
         """A worker came up, became ready or went."""
@@ -49,6 +70,10 @@ class Fleet:
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._bundles: dict[str, Bundle] = {}
+        self._coming: dict[str, Bundle] = {}
+        self._order = Switch(0, {})
+        self._news = asyncio.Event()
 
     def start(self) -> None:
         """Start every worker, and keep each slot filled from now on."""
@@ -58,6 +83,7 @@ class Fleet:
         backoff = Backoff()
         while not self._stopping:
             worker = self._workers[slot] = WorkerProcess(slot, self._heard)
+            self._bring_along(worker)
             began = time.monotonic()
             try:
                 ending = await worker.run(self._target, self._arguments())
@@ -74,14 +100,85 @@ class Fleet:
                 return
             await asyncio.sleep(wait_s)
 
+    def serve(self, bundles: Mapping[str, Bundle], order: Switch) -> None:
+        """Serve what `order` says from now on, made of `bundles`, by digest; `settled` tells when all do."""
+        self._bundles, self._order = dict(bundles), order
+        for worker in self._workers.values():
+            self._bring_along(worker)
+        self._tell_all()
+
+    async def settled(self) -> None:
+        """Wait until no ready worker serves anything but the last order."""
+        await self._until(lambda: not self._swapping())
+
+    async def load(self, bundles: Mapping[str, Bundle]) -> dict[str, str]:
+        """Have every worker load these bundles, by digest, beside what it serves; return those refused, with reasons.
+
+        First one worker alone, so that a bundle that no worker survives costs that one and not the service.
+        """
+        refused = {}
+        for digest, bundle in bundles.items():
+            for worker in self._workers.values():
+                worker.forget_refusal(digest)
+            if (reason := await self._try(digest, bundle)) is not None:
+                refused[digest] = reason
+        self._coming = {digest: bundle for digest, bundle in bundles.items() if digest not in refused}
+        try:
+            for worker in self._workers.values():
+                self._bring_along(worker)
+            await self._until(lambda: all(self._coming.keys() <= self._tried(worker) for worker in self._ready()))
+            for worker in self._ready():
+                refused |= {digest: worker.refused[digest] for digest in self._coming if digest in worker.refused}
+        finally:
+            self._coming = {}
+        return refused
+
+    async def _try(self, digest: str, bundle: Bundle) -> str | None:
+        """Have one worker load a bundle; return why it is refused, or None."""
+        for _ in range(MOST_LOST):
+            await self._until(self._ready)
+            worker = min(self._ready(), key=lambda worker: worker.connections)
+            worker.load(bundle)
+            await self._until(partial(self._is_over, worker, digest))
+            if digest in self._tried(worker):
+                return worker.refused.get(digest)
+        return f"{MOST_LOST} workers ended while they loaded it"
+
+    def _is_over(self, worker: WorkerProcess, digest: str) -> bool:
+        return digest in self._tried(worker) or worker.state != "ready"
+
+    def _tried(self, worker: WorkerProcess) -> set[str]:
+        return worker.loaded.keys() | worker.refused.keys()
+
+    async def _until(self, look: Callable[[], object]) -> None:
+        """Wait until `look` gives something true; it is asked whenever a worker said something or went."""
+        while not look():
+            self._news.clear()
+            await self._news.wait()
+
+    def _bring_along(self, worker: WorkerProcess) -> None:
+        """Send a worker what it lacks, and have it switch if it has all."""
+        for bundle in self._bundles.values():
+            worker.load(bundle)
+        if worker.state in ("up", "ready"):
+            worker.switch(self._order)
+        if worker.state == "ready":
+            for bundle in self._coming.values():
+                worker.load(bundle)
+
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
             case Up():
                 worker.become("up")
-            case Loaded(refused, providers):
-                self._owner.refused(refused)  # first: a refused default means that nobody ever was ready
-                worker.serving = dict(providers)
-                worker.become("ready" if providers else "leaving")
+            case Loaded(digest, provider):
+                worker.loaded[digest] = provider
+            case Refused(digest, reason):
+                worker.refused[digest] = reason
+                if digest in self._bundles:
+                    self._owner.refused({self._bundles[digest].key: reason})
+            case Switched(generation):
+                worker.generation = generation
+                worker.become("ready")
             case Closed(connections):
                 worker.connections -= connections
                 return
@@ -95,28 +192,40 @@ class Fleet:
                     self._owner.give_up(reason, hopeless=True)
         if self._stopping:
             worker.tell(Drain())  # it was on its way up when the others were told
+        else:
+            self._bring_along(worker)
         self._tell_all()
 
     def _tell_all(self) -> None:
         """Tell every worker the state of the service as it is now."""
-        told = self.told()
-        for worker in self._workers.values():
-            worker.tell(told)
+        self.tell(self.told())
+        self._news.set()
         self._owner.changed()
+
+    def tell(self, message: ToWorker) -> None:
+        """Tell every worker, one that is still starting too."""
+        for worker in self._workers.values():
+            worker.tell(message)
 
     def told(self) -> Told:
         """What workers are told now."""
-        ready = [worker for worker in self._workers.values() if worker.state == "ready"]
-        serving = frozenset[str]().union(*(worker.serving for worker in ready))
-        return Told(self._owner.readiness(serving, len(ready)), self.counts())
+        ready = len(self._ready())
+        serving = frozenset(self._order.models) if ready else frozenset[str]()
+        return Told(self._owner.readiness(serving, ready, swapping=self._swapping()), self.counts())
+
+    def _ready(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers.values() if worker.state == "ready"]
+
+    def _swapping(self) -> bool:
+        return any(worker.generation != self._order.generation for worker in self._ready())
 
     def providers(self) -> set[str]:
         """The inference providers in use."""
-        return {provider for worker in self._workers.values() for provider in worker.serving.values()}
+        return {provider for worker in self._workers.values() for provider in worker.loaded.values()}
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""
-        ready = sum(worker.state == "ready" for worker in self._workers.values())
+        ready = len(self._ready())
         return {"ready": ready, "not_ready": self._size - ready}
 
     def candidates(self) -> list[Candidate[int]]:

@@ -14,23 +14,28 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import prometheus_client
 
 from app import __version__
-from app.core.errors import BundleRefused
+from app.core.bundle import ManifestCheck
+from app.core.errors import BundleRefused, KeysRefused
 from app.core.observe import Readiness
-from app.runtime.control import loop_factory
+from app.runtime.control import Keys, loop_factory
 from app.runtime.cpus import available_cpus
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
+from app.supervisor.commands import listening
 from app.supervisor.fleet import Fleet
+from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
+from app.supervisor.repertoire import Repertoire
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
+from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
 from app.telemetry import States, shared_registry
 
@@ -50,22 +55,26 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
     with contextlib.ExitStack() as cleanup:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it means to read the models, which is done now
         try:
             listener = cleanup.enter_context(bind(settings.host, settings.port))
         except OSError as error:
             say(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
             return UNABLE
         try:
-            folder = cleanup.enter_context(metrics_folder(cleanup.enter_context(state_folder(settings.state_dir))))
+            state = cleanup.enter_context(state_folder(settings.state_dir))
+            folder = cleanup.enter_context(metrics_folder(state))
         except OSError as error:
             say(f"no state folder at {settings.state_dir or 'the temporary folder'}: {error.strerror or error}")
             return UNABLE
         try:
+            keys = None if settings.keys_file is None else read_keys(settings.keys_file)
             check = signature_check(settings.signing_key, folder)
-            catalogue = read_catalogue(settings.models, settings.default_model, check)
-        except NoSignatureCheckError as error:
+        except (KeysRefused, NoSignatureCheckError) as error:
             say(str(error))
             return UNABLE
+        try:
+            catalogue = read_catalogue(settings.models, settings.default_model, check=check)
         except BundleRefused as error:
             say(error.detail)
             return NO_MODELS
@@ -77,7 +86,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             say(f"{fault} (models are looked for in {settings.models})")
             return NO_MODELS
         _raise_descriptor_limit()
-        service = Supervisor(settings, catalogue, listener, folder, target)
+        service = Supervisor(settings, catalogue, listener, folder, target, keys=keys, check=check)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(service.run())
 
@@ -86,31 +95,47 @@ class Supervisor:
     """The running service: owns the fleet and the acceptor, judges what workers report, and decides when it is over."""
 
     def __init__(
-        self, settings: Settings, catalogue: Catalogue, listener: socket.socket, metrics: Path, target: Target
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        listener: socket.socket,
+        metrics: Path,
+        target: Target,
+        *,
+        keys: Keys | None,
+        check: ManifestCheck | None,
     ) -> None:
         self._settings = settings
-        self._catalogue = catalogue
+        self._keys = keys
         self._listener = listener
         self._metrics = metrics
         self._size = settings.workers or default_workers(settings.device)
         self._fleet = Fleet(self._size, target, self._arguments, self)
+        self._models = Repertoire(settings, catalogue, self._fleet, say, check=check)
         self._acceptor = Acceptor(listener, self._fleet.candidates, self._fleet.deal)
         self._over = asyncio.Event()
         self._exit_code = STOPPED
         self._asked_at: float | None = None
         self._stopping = False
         self._was_ready = False
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def run(self) -> int:
         """Serve until a signal or a fault ends it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
-            with self._own_metrics_port():
+            async with contextlib.AsyncExitStack() as cleanup:
+                cleanup.enter_context(self._own_metrics_port())
                 self._introduce()
+                self._models.serve(self._models.catalogue)
                 self._fleet.start()
+                await self._take_commands(cleanup)
                 await self._over.wait()
+                for task in self._tasks:
+                    task.cancel()
                 self._fleet.stop_replacing()
                 self._acceptor.close()
                 await self._fleet.drain(self._settings.drain_ms / 1000)
@@ -119,25 +144,56 @@ class Supervisor:
             return UNABLE
         return self._exit_code
 
-    def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
+    async def _reload(self) -> Report:
+        """Read again whatever can change while the service runs."""
+        self._reload_keys()
+        return await self._models.reload()
+
+    def _reload_soon(self) -> None:
+        self._keep(self._reload())
+
+    def _asked_to_reload(self) -> None:
+        try:
+            say("SIGHUP: reading models and keys again")
+        except OSError:  # the terminal has hung up: nobody asks for anything any more
+            self._end()
+        else:
+            self._reload_soon()
+
+    async def _take_commands(self, cleanup: contextlib.AsyncExitStack) -> None:
+        """Listen to `twinserve reload`, and watch the folder of models, where settings say so."""
+        if (every_s := self._settings.watch_models_s) is not None:
+            self._keep(self._models.watch(every_s, self._reload))
+        if self._settings.state_dir is None:
+            return
+        try:
+            await cleanup.enter_async_context(listening(self._settings.state_dir, self._reload))
+        except OSError as error:
+            say(f"warning: `twinserve reload` will not work, only SIGHUP will: {error.strerror or error}")
+
+    def _keep(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have something done beside the rest, until it is over or the service is."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         """Say what every worker is to answer at /health/ready."""
-        return self._catalogue.readiness(serving, workers_ready=workers_ready, stopping=self._stopping)
+        return self._models.catalogue.readiness(
+            serving, workers_ready=workers_ready, stopping=self._stopping, swapping=swapping
+        )
 
     def refused(self, reasons: Mapping[str, str]) -> None:
         """Take bundles that a worker refused out of the catalogue; they count as any other refused one."""
-        new = {key: reason for key, reason in reasons.items() if key not in self._catalogue.refused}
-        for key, reason in new.items():
-            say(f"refused {key}: {reason}")
-        self._catalogue = self._catalogue.without(new)
-        if new and (fault := self._catalogue.fault(strict=self._settings.strict_models)):
+        if fault := self._models.refuse(reasons):
             self.give_up(fault, hopeless=False)
 
     def changed(self) -> None:
         """Deal again, and say so when the service becomes ready or stops being so."""
         self._acceptor.wake()
-        told = self._fleet.told()
-        if told.readiness.ready != self._was_ready and not self._stopping:
-            self._was_ready = told.readiness.ready
+        ready = bool(self._fleet.counts()["ready"])  # a swap takes readiness down for a moment, which is no news
+        if ready != self._was_ready and not self._stopping:
+            self._was_ready = ready
             say(f"ready on {', '.join(sorted(self._fleet.providers()))}" if self._was_ready else "not ready")
 
     def say(self, line: str) -> None:
@@ -166,22 +222,35 @@ class Supervisor:
             say(f"{number.name} again: stopping at once")
             self._fleet.kill()
 
+    def _reload_keys(self) -> None:
+        """Read the file of keys again; where it cannot be used, those in force stay."""
+        if self._settings.keys_file is None:
+            return
+        try:
+            self._keys = read_keys(self._settings.keys_file)
+        except KeysRefused as error:
+            say(f"{error.detail}; the keys in force stay")
+            return
+        self._fleet.tell(self._keys)
+        say(f"keys in force: {self._keys.count}")
+
     def _arguments(self) -> Mapping[str, Any]:
         return {
             "settings": self._settings,
-            "bundles": list(self._catalogue.bundles),
-            "aliases": self._catalogue.aliases,
+            "told": self._fleet.told(),
+            "keys": self._keys,
             "metrics": self._metrics,
         }
 
     def _introduce(self) -> None:
+        catalogue = self._models.catalogue
         names = ", ".join(
-            f"{bundle.key} (default)" if bundle.key == self._catalogue.default_key else bundle.key
-            for bundle in self._catalogue.bundles
+            f"{bundle.key} (default)" if bundle.key == catalogue.default_key else bundle.key
+            for bundle in catalogue.bundles
         )
         tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
-        say(f"listening on {url(self._listener)}")
+        say(f"listening on {url(self._listener)} ({_who_may_call(self._keys)})")
 
     @contextlib.contextmanager
     def _own_metrics_port(self) -> Iterator[None]:
@@ -204,6 +273,10 @@ class Supervisor:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def _who_may_call(keys: Keys | None) -> str:
+    return "open to whoever reaches it" if keys is None else f"keys in force: {keys.count}"
 
 
 class _MetricsPortError(Exception):

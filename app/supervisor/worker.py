@@ -6,20 +6,23 @@ Nothing here imports the HTTP framework or the inference engine: the worker does
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from app.runtime.control import Channel, FromWorker, ToWorker
+from app.core.bundle import Bundle
+from app.runtime.control import Channel, FromWorker, Switch, ToWorker
 
 State = Literal["starting", "up", "ready", "leaving", "dead"]
 Target = Callable[..., None]
 
-_HELD = (signal.SIGINT, signal.SIGTERM)
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def enter(**arguments: Any) -> None:
@@ -36,14 +39,21 @@ class WorkerProcess:
         self.slot = slot
         self.state: State = "starting"
         self.connections = 0
-        self.serving: Mapping[str, str] = {}
-        """The bundles it serves: key -> inference provider in use."""
+        self.asked: set[str] = set()
+        """Digests of the bundles that it was asked to load, and has not let go of."""
+        self.loaded: dict[str, str] = {}
+        """Those that it has loaded: digest -> inference provider in use."""
+        self.refused: dict[str, str] = {}
+        """Those that it cannot serve: digest -> reason."""
+        self.told = self.generation = 0
+        """Which generation of models it was told to switch to, and which it serves; 0 for none."""
         self.was_ready = False
         self._on_message = on_message
         self._doomed = False
         self._process: multiprocessing.process.BaseProcess | None = None
         self._channel: Channel[ToWorker, FromWorker] | None = None
         self._deals: socket.socket | None = None
+        self._loads: asyncio.Queue[Bundle | None] = asyncio.Queue()
 
     @property
     def pid(self) -> int | None:
@@ -56,9 +66,16 @@ class WorkerProcess:
         control, their_control = context.Pipe(duplex=True)
         self._deals, their_deals = socket.socketpair()
         self._deals.setblocking(False)
+        their_loads, loads = context.Pipe(duplex=False)
         process = context.Process(
             target=target,
-            kwargs={"slot": self.slot, "control": their_control, "deals": their_deals, **arguments},
+            kwargs={
+                "slot": self.slot,
+                "control": their_control,
+                "deals": their_deals,
+                "loads": their_loads,
+                **arguments,
+            },
             name=f"twinserve-worker-{self.slot}",
             daemon=True,
         )
@@ -66,9 +83,11 @@ class WorkerProcess:
         ended = asyncio.Event()
         self._channel = Channel(control)
         try:
-            # In a thread: starting writes the bundles into a pipe, and the child reads them only once it has imported.
+            # In a thread: starting waits for the child's first steps.
             await loop.run_in_executor(None, start, process)
             self._process = process
+            their_loads.close()  # so that a write to a dead worker fails instead of waiting
+            feeding = loop.create_task(self._feed(loads))
             if self._doomed:
                 process.kill()
             self._channel.watch(lambda message: self._on_message(self, message), lambda: None)
@@ -78,12 +97,21 @@ class WorkerProcess:
             finally:
                 loop.remove_reader(process.sentinel)
             await loop.run_in_executor(None, process.join)
+            self._loads.put_nowait(None)
+            await feeding
             self._channel.read()  # its last words, such as why it died
             return _ending(process.exitcode)
         finally:
             self.state = "dead"
-            for end in (their_control, their_deals, self._deals, self._channel):
+            for end in (their_control, their_deals, their_loads, loads, self._deals, self._channel):
                 end.close()
+
+    async def _feed(self, pipe: Connection) -> None:
+        """Write the bundles to load, one after another: in a thread, since the worker reads one when it can load it."""
+        loop = asyncio.get_running_loop()
+        while (bundle := await self._loads.get()) is not None:
+            with contextlib.suppress(OSError):  # it has died
+                await loop.run_in_executor(None, pipe.send, bundle)
 
     def deal(self, connection: socket.socket) -> bool:
         """Hand over a connection without ever blocking; False if it cannot be taken now. The caller closes its copy."""
@@ -96,9 +124,30 @@ class WorkerProcess:
         self.connections += 1
         return True
 
+    def load(self, bundle: Bundle) -> None:
+        """Have it load a bundle, unless it was asked already; it answers with Loaded or Refused."""
+        digest = bundle.manifest.manifest_digest
+        if digest not in self.asked:
+            self.asked.add(digest)
+            self._loads.put_nowait(bundle)
+
+    def forget_refusal(self, digest: str) -> None:
+        """Make it possible to ask for a bundle again that it refused."""
+        if self.refused.pop(digest, None) is not None:
+            self.asked.discard(digest)
+
+    def switch(self, order: Switch) -> None:
+        """Have it serve what `order` says, once it has loaded all of that; to be called whenever either changes."""
+        wanted = set(order.models.values())
+        if self.told != order.generation and self.loaded.keys() >= wanted:
+            self.told = order.generation
+            self.tell(order)
+            self.asked -= self.loaded.keys() - wanted  # it lets go of these
+            self.loaded = {digest: provider for digest, provider in self.loaded.items() if digest in wanted}
+
     def tell(self, message: ToWorker) -> None:
-        """Send a message; a worker that cannot be told because it reads nothing any more is killed."""
-        if self._process is not None and self._channel is not None and not self._channel.send(message):
+        """Send a message; one that is still starting finds it later. A worker that reads nothing any more is killed."""
+        if self._channel is not None and not self._channel.send(message):
             self.kill()
 
     def become(self, state: State) -> None:
@@ -116,7 +165,7 @@ class WorkerProcess:
 
 
 def start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start with SIGINT and SIGTERM held, so that neither can end the child before it has said what they mean to it."""
+    """Start with signals held, so that none can end the child before it has said what they mean to it."""
     resource_tracker.ensure_running()  # it releases the signals it holds, so it must be up before ours are held
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:

@@ -89,7 +89,7 @@ def _obstacle(settings: Settings, out: Path | None) -> str | None:
 
 def _measurable(settings: Settings) -> list[Bundle]:
     """The bundles that a worker would serve; each other one is told with its reason. Raises BundleRefused for none."""
-    catalogue = read_catalogue(settings.models, None, signature_check(settings.signing_key, None))
+    catalogue = read_catalogue(settings.models, None, check=signature_check(settings.signing_key, None))
     refused = dict(catalogue.refused)
     if catalogue.bundles:
         with Crew(catalogue.bundles, Layout(1, 1)) as crew:

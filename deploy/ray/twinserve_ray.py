@@ -11,13 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access import Access, parse_keys
+from app.core.bundle import Bundle
+from app.core.errors import BundleRefused
 from app.core.modalities.base import Limits
 from app.core.observe import ModelState, Readiness
-from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, today
-from app.runtime.registry import Registry, load_models
-from app.service import Service
+from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, make_fetcher, today
+from app.runtime.registry import Model, Registry, load_model
+from app.service import Service, Shadowing
 from app.settings import Settings
 from app.supervisor.catalogue import read_catalogue
+from app.supervisor.keys import read_keys
 from app.supervisor.signatures import signature_check
 from app.telemetry import Telemetry, log_to_stderr
 
@@ -43,13 +47,24 @@ class Replica:
         cuda = settings.device != "cpu"
         self._inference = ThreadPoolExecutor(CUDA_BATCHES if cuda else CPU_BATCHES, "inference")
         self._prepare = ThreadPoolExecutor(PREPARE_THREADS, "prepare")
-        self._registry, self._refused = self._load()
+        self._trial = ThreadPoolExecutor(1, "trial")
         self._dead: str | None = None
+        self._registry, self._refused = self._load()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that a worker of `twinserve serve` has."""
-        service = Service(lambda: self._registry, self._telemetry, self._prepare, today)
-        app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=self._telemetry)
+        settings, fetcher = self._settings, make_fetcher(self._settings)
+        service = Service(
+            lambda: self._registry,
+            self._telemetry,
+            self._prepare,
+            today,
+            fetch=None if fetcher is None else fetcher.fetch,
+            shadowing=Shadowing(self._telemetry, self._trial, today),
+        )
+        # Each replica counts a key's rate for itself: how many there are, Ray decides.
+        access = None if settings.keys_file is None else Access(parse_keys(read_keys(settings.keys_file).text), int)
+        app = create_app(service, readiness=self.readiness, settings=settings, telemetry=self._telemetry, access=access)
         return with_one_request_id(app)
 
     def readiness(self) -> Readiness:
@@ -64,15 +79,39 @@ class Replica:
             raise RuntimeError(self._dead)
 
     def _load(self) -> tuple[Registry, dict[str, str]]:
+        """Read and load all models. Raises RuntimeError where the service would not start."""
         settings = self._settings
-        catalogue = read_catalogue(settings.models, settings.default_model, signature_check(settings.signing_key, None))
-        registry, refused = load_models(
-            catalogue.bundles,
+        check = signature_check(settings.signing_key, None)
+        catalogue = read_catalogue(settings.models, settings.default_model, check=check)
+        models, refused = [], {}
+        for bundle in catalogue.bundles:
+            try:
+                models.append(self._load_model(bundle))
+            except BundleRefused as error:
+                refused[bundle.key] = error.detail
+        catalogue = catalogue.without(refused)
+        for key, reason in catalogue.refused.items():
+            logging.getLogger(__name__).error("refused %s: %s", key, reason)
+        if fault := catalogue.fault(strict=settings.strict_models):
+            raise RuntimeError(f"{fault} (models are looked for in {settings.models})")
+        order = catalogue.switch(1)
+        registry = Registry(
+            [model for model in models if model.key in order.models],
             default=settings.default_model,
-            aliases=catalogue.aliases,
+            aliases=order.aliases,
+            hidden=order.hidden,
+            trials=order.trials,
+        )
+        return registry, dict(catalogue.refused)
+
+    def _load_model(self, bundle: Bundle) -> Model:
+        settings = self._settings
+        return load_model(
+            bundle,
             limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
             device=settings.device,
             threads=settings.threads,
+            cuda_memory_mb=settings.cuda_memory_mb,
             batch_ms=settings.batch_ms,
             queue_items=settings.queue_items,
             queue_ms=settings.queue_ms,
@@ -80,12 +119,6 @@ class Replica:
             executor=self._inference,
             on_death=self._died,
         )
-        catalogue = catalogue.without(refused)
-        for key, reason in catalogue.refused.items():
-            logging.getLogger(__name__).error("refused %s: %s", key, reason)
-        if fault := catalogue.fault(strict=settings.strict_models):
-            raise RuntimeError(f"{fault} (models are looked for in {settings.models})")
-        return registry, dict(catalogue.refused)
 
     def _died(self, key: str, reason: str) -> None:
         self._dead = f"the engine of {key} stopped: {reason}"

@@ -27,7 +27,7 @@ STATUSES = {
     "client_timeout": 408,
     "internal": 500,
 }
-AT_START_ONLY = {"BundleRefused", "DeviceUnavailable"}
+AT_START_ONLY = {"BundleRefused", "DeviceUnavailable", "KeysRefused"}
 WITHOUT_A_CODE = {"TwinserveError", "Transient"}
 
 

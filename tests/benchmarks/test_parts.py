@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.bench import Bench, Effort, UnmeasuredError, ask_alone
 from benchmarks.contenders import INFINITY, LITSERVE, TUTORIAL, Contender, contenders
-from benchmarks.parts import closed, latency, mixed, overload
+from benchmarks.parts import closed, costs, latency, mixed, overload
 from benchmarks.parts.closed import SERVICE
 from benchmarks.servers import Server, ServerError, started
 from benchmarks.subjects import BOUND
@@ -72,6 +72,19 @@ def test_latency_is_measured_at_every_rate_on_both_services(bench: Bench, server
     points = latency.measure(PAIRS, bench, server, lambda _: None)
     assert [one.subject for one in points] == [SERVICE, TUTORIAL] * len(latency.QUICK_SHARES)
     assert all(one.answered > 0 for one in points)
+
+
+def test_costs_are_of_every_kind_and_embeddings_need_no_model(bench: Bench) -> None:
+    absent = Workload("absent", "what is not there", "absent", "/compare", PAIRS.requests)
+    measured, missing = costs.measure(PAIRS, [PAIRS, absent], bench, lambda _: None)
+    embedded, pictures = measured
+    assert list(missing) == ["costs of absent"]
+    assert (embedded.prepare_ms, embedded.model_ms) == (0.0, 0.0)
+    assert pictures.prepare_ms > 0 < pictures.model_ms
+    for one in measured:
+        assert (one.full.errors, list(one.runs)) == (0, [1])
+        assert one.full.rate > 0 < one.full.cpu_ms
+        assert one.full.p99_ms is not None
 
 
 def test_overload_is_offered_and_accepted_answers_are_right(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

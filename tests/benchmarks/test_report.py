@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.checks import Difference
 from benchmarks.parts.closed import SERVICE, Closed
+from benchmarks.parts.costs import Cost, Run
 from benchmarks.parts.latency import Point
 from benchmarks.parts.mixed import Mixed
 from benchmarks.parts.overload import Overload
@@ -96,6 +98,20 @@ def test_promises_are_held_at_their_bound_and_not_below() -> None:
 def test_each_part_of_the_overload_promise_can_be_broken(changes: dict[str, object], broken: str) -> None:
     [promise] = [one for one in promises(Report({}, overload=[overload(**changes)])) if not one.held]
     assert broken in promise.says
+
+
+def test_a_cost_tells_the_cores_of_a_thousand_a_second_and_how_workers_add_up(tmp_path: Path) -> None:
+    run = Run(rate=300.0, cpu_ms=7.0, alone_ms=4.0, p99_ms=20.0, errors=0)
+    cost = Cost("drawings", 1.5, 2.5, {1: replace(run, rate=200.0), 2: run})
+    assert cost.full == run
+    assert (cost.cores, cost.scaling) == pytest.approx((10.0, 1.5))
+    report = Report({}, costs=[cost])
+    [row] = [line for line in markdown(report).splitlines() if line.startswith("| drawings |")]
+    assert row.split(" | ")[1:5] == ["7", "1.5", "2.5", "3"]  # the rest is HTTP, queue and judging
+    assert set(held(report).values()) == {True}
+    assert set(held(Report({}, costs=[replace(cost, runs={1: replace(run, p99_ms=20.1)})])).values()) == {False}
+    write_json(report, tmp_path / "bench.json")
+    assert orjson.loads((tmp_path / "bench.json").read_bytes())["costs"][0]["runs"]["2"]["rate"] == 300.0
 
 
 def test_efficiency_and_errors_of_the_service_are_promises() -> None:

@@ -26,7 +26,6 @@ from app.core.bundle import (
     canonical_json,
     find_bundles,
     highest,
-    read_aliases,
     read_bundle,
     seal,
     write_bundle,
@@ -456,18 +455,3 @@ def test_a_name_means_its_highest_released_version() -> None:
 
     assert highest([manifest("1.9.0"), manifest("1.10.0"), manifest("2.0.0", "demonstration")]).version == "1.10.0"
     assert highest([manifest("1.9.0", "demonstration"), manifest("1.10.0", "demonstration")]).version == "1.10.0"
-
-
-def test_aliases_are_names_or_pinned_versions(tmp_path: Path) -> None:
-    assert read_aliases(tmp_path) == {}
-    (tmp_path / "aliases.toml").write_text('tiny = "tiny@1.0.0"\nshapes = "tiny"\n', encoding="utf-8")
-    assert read_aliases(tmp_path) == {"tiny": "tiny@1.0.0", "shapes": "tiny"}
-
-
-@pytest.mark.parametrize(
-    "line", ["x = 1", 'x = "a/b"', 'x = "a@1"', 'x = "a@"', '"x@1.0.0" = "a"', "[x]\na = 'b'", "x ="]
-)
-def test_aliases_of_another_shape_are_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "aliases.toml").write_text(line, encoding="utf-8")
-    with pytest.raises(BundleRefused, match=r"aliases\.toml"):
-        read_aliases(tmp_path)

@@ -18,7 +18,8 @@ from app.core.observe import NullObserver
 from app.runtime import registry as registry_module
 from app.runtime.encoder import Encoder
 from app.runtime.engine import Encoded
-from app.runtime.registry import Registry, load_models
+from app.runtime.registry import Registry
+from tests.serving import load_models
 from tests.tiny import make_tiny, tiny_item
 
 
@@ -162,7 +163,7 @@ async def test_a_served_model_embeds_what_its_encoder_embeds(
             np.testing.assert_allclose(outcome.vector, expected, rtol=0, atol=1e-6)
         assert seen.events.count(("queued", "tiny@1.0.0", True)) == 5
         assert ("batch", "tiny@1.0.0", 5, True) in seen.events
-        await served.close()
+        await model.batcher.close()
         with pytest.raises(NotReady):
             model.batcher.reserve(1)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,10 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+import app.runtime.session
 from app.core.bundle import CPU, CUDA
 from app.core.errors import BundleRefused, DeviceUnavailable
+from app.runtime.binding import BoundRuns
 from app.runtime.session import check_installation, first_line, open_session
 from tests.tiny import serialise, tiny_graph
 
@@ -35,6 +40,21 @@ def test_several_sessions_of_a_process_agree() -> None:
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_large_batch_needed_is_given_back() -> None:
+    """An arena would keep it for ever: here 100 MB of float32 pixels."""
+    session = open_session(tiny_graph(), device="cpu", threads=1)
+    feeds = {"pixels": np.zeros((400_000, 8, 8, 1), dtype=np.uint8)}
+    before = resident_mb()
+    session.run("vectors", feeds)
+    assert resident_mb() - before < 60
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def test_cuda_that_this_runtime_lacks_is_a_startup_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     with pytest.raises(DeviceUnavailable, match="no CUDA provider"):
@@ -53,6 +73,39 @@ def test_cuda_that_is_promised_but_not_obtained_is_a_startup_error(monkeypatch: 
     with pytest.raises(DeviceUnavailable, match="only the CPU was obtained"):
         open_session(tiny_graph(), device="cuda", threads=1)
     assert open_session(tiny_graph(), device="auto", threads=1).provider == CPU
+
+
+def test_cuda_searches_briefly_rounds_as_told_and_keeps_within_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def refuse(*_: Any, providers: list[Any], **__: Any) -> Any:
+        asked.append(providers[0])
+        raise RuntimeError("no device here")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    for settings in ({}, {"tf32": True, "cuda_memory_mb": 512}):
+        with pytest.raises(DeviceUnavailable, match="no device here"):
+            open_session(tiny_graph(), device="cuda", threads=1, **settings)  # type: ignore[arg-type]
+    exact = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+    bounded = {"gpu_mem_limit": str(512 * 1024 * 1024), "arena_extend_strategy": "kSameAsRequested"}
+    assert asked == [(CUDA, exact), (CUDA, exact | {"use_tf32": "1"} | bounded)]
+
+
+def test_a_session_on_cuda_runs_in_buffers_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the CPU in the device's place, whose tensors are made and filled by the same calls."""
+    devices: list[str] = []
+
+    def on_cpu(ort: Any, session: Any, output: str, device: str) -> BoundRuns:
+        devices.append(device)
+        return BoundRuns(ort, session, output, "cpu")
+
+    monkeypatch.setattr(app.runtime.session, "BoundRuns", on_cpu)
+    plain, bound = (open_session(tiny_graph(), device="cpu", threads=1) for _ in range(2))
+    bound.provider = CUDA
+    for _ in range(2):
+        np.testing.assert_array_equal(bound.run("vectors", pixels(3)), plain.run("vectors", pixels(3)))
+    assert devices == ["cuda"]
 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this machine may really have CUDA")

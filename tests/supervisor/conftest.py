@@ -24,8 +24,8 @@ def pair(uncalibrated_models: Path) -> Iterator[LiveService]:
 
 @pytest.fixture
 def signals_restored() -> Iterator[None]:
-    """For tests that call serve in this process, which decides what SIGTERM and SIGINT mean."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """For tests that call serve in this process, which decides what signals mean."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
-from app.runtime.control import Died, Drain, Leaving, Loaded, Up
+from app.core.bundle import CPU, Bundle
+from app.runtime.control import Died, Drain, Keys, Leaving, Loaded, Refused, Switch, Switched, Up
 
 
 def die_at_once(**_: object) -> None:
@@ -14,38 +16,93 @@ def die_at_once(**_: object) -> None:
     sys.exit(7)
 
 
-def serve_until_drained(control: Connection, **_: object) -> None:
-    """Become ready, then wait for the order to drain."""
+def serve_until_drained(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, then load and switch as told until the order to drain."""
+    become_ready(control, loads)
+    obey(control, loads)
+
+
+def wait_for_keys(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready only once keys were told."""
+    load(control, loads)
     control.send(Up())
-    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
-    wait_for_drain(control)
+    heard: dict[type, object] = {}
+    while not {Keys, Switch} <= heard.keys():
+        message = control.recv()
+        heard[type(message)] = message
+    order = heard[Switch]
+    assert isinstance(order, Switch)
+    control.send(Switched(order.generation))
+    obey(control, loads)
 
 
-def ignore_drain(control: Connection, **_: object) -> None:
+def ignore_drain(control: Connection, loads: Connection, **_: object) -> None:
     """Become ready and never leave."""
-    control.send(Up())
-    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    become_ready(control, loads)
     while True:
         time.sleep(60)
 
 
-def lose_the_engine(control: Connection, **_: object) -> None:
+def lose_the_engine(control: Connection, loads: Connection, **_: object) -> None:
     """Become ready, then tell of a dead engine and exit."""
-    control.send(Up())
-    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    become_ready(control, loads)
     control.send(Died("the engine of tiny@1.0.0 stopped: out of memory"))
     sys.exit(70)
 
 
-def ask_to_leave(control: Connection, **_: object) -> None:
+def ask_to_leave(control: Connection, loads: Connection, **_: object) -> None:
     """Become ready, then leave as one does that somebody else has terminated."""
-    control.send(Up())
-    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    become_ready(control, loads)
     control.send(Leaving())
-    wait_for_drain(control)
+    obey(control, loads)
 
 
-def wait_for_drain(control: Connection) -> None:
-    """Read messages until the one that ends it."""
-    while not isinstance(control.recv(), Drain):
+def die_of_a_new_one(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, and end like a process that is out of memory once another bundle comes."""
+    become_ready(control, loads)
+    wait([loads])
+    os.abort()
+
+
+def refuse_once_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
+    """Become ready, and load every other bundle, but in slot 1 refuse the first."""
+    become_ready(control, loads)
+    obey(control, loads, refusals=1 if slot == 1 else 0)
+
+
+def switch_late_in_slot_1(control: Connection, loads: Connection, slot: int, **_: object) -> None:
+    """Become ready, and in slot 1 take a while for each further switch."""
+    become_ready(control, loads)
+    obey(control, loads, pause_s=0.5 if slot == 1 else 0.0)
+
+
+def become_ready(control: Connection, loads: Connection) -> None:
+    """Load one bundle, come up, and switch to it."""
+    load(control, loads)
+    control.send(Up())
+    while not isinstance(message := control.recv(), Switch):
         pass
+    control.send(Switched(message.generation))
+
+
+def load(control: Connection, loads: Connection, *, refuses: bool = False) -> None:
+    """Take one bundle and say what has become of it."""
+    bundle: Bundle = loads.recv()
+    digest = bundle.manifest.manifest_digest
+    control.send(Refused(digest, "not here") if refuses else Loaded(digest, CPU))
+
+
+def obey(control: Connection, loads: Connection, *, refusals: int = 0, pause_s: float = 0.0) -> None:
+    """Do what is asked until the order to drain."""
+    while True:
+        for end in wait([control, loads]):
+            if end is loads:
+                load(control, loads, refuses=refusals > 0)
+                refusals -= 1
+            else:
+                message = control.recv()
+                if isinstance(message, Drain):
+                    return
+                if isinstance(message, Switch):
+                    time.sleep(pause_s)
+                    control.send(Switched(message.generation))

@@ -63,6 +63,10 @@ class LiveService:
         """One request on a connection of its own."""
         return httpx.get(self.url + path, timeout=DEADLINE_S)
 
+    def post(self, path: str, body: object) -> httpx.Response:
+        """The same with a JSON body."""
+        return httpx.post(self.url + path, json=body, timeout=DEADLINE_S)
+
     def metric(self, sample: str) -> float:
         found = re.search(rf"^{re.escape(sample)} (\S+)$", self.get("/metrics").text, re.MULTILINE)
         return float(found.group(1)) if found else 0.0

@@ -8,12 +8,28 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from app.core.bundle import Bundle
 from app.core.observe import Readiness
+from app.runtime.control import Keys, Switch
 from app.supervisor.fleet import Fleet
 from app.supervisor.worker import Target
 from tests.supervisor import fakes
+from tests.tiny import make_tiny
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+
+
+OLD = make_tiny(calibrated=False)
+NEW = make_tiny(version="1.1.0", calibrated=False)
+
+
+def digest(bundle: Bundle) -> str:
+    return bundle.manifest.manifest_digest
+
+
+def serve(fleet: Fleet, generation: int, *bundles: Bundle) -> None:
+    by_digest = {digest(bundle): bundle for bundle in bundles}
+    fleet.serve(by_digest, Switch(generation, {bundle.key: digest(bundle) for bundle in bundles}))
 
 
 class Judge:
@@ -23,10 +39,12 @@ class Judge:
         self.lines: list[str] = []
         self.gave_up: list[str] = []
         self.ready: list[int] = []
+        self.swapping: list[bool] = []
 
-    def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
+    def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         assert bool(serving) == bool(workers_ready)
         self.ready.append(workers_ready)
+        self.swapping.append(swapping)
         return Readiness(workers_ready > 0, {})
 
     def refused(self, reasons: Mapping[str, str]) -> None:
@@ -51,6 +69,7 @@ async def until(look: Callable[[], object]) -> None:
 
 def fleet_of(target: Target, judge: Judge, size: int = 1) -> Fleet:
     fleet = Fleet(size, target, dict, judge)
+    serve(fleet, 1, OLD)
     fleet.start()
     return fleet
 
@@ -82,6 +101,14 @@ async def test_stop_while_workers_start_does_not_wait_for_them() -> None:
     assert time.monotonic() - began < 10
 
 
+async def test_keys_told_while_a_worker_starts_reach_it() -> None:
+    fleet = fleet_of(fakes.wait_for_keys, Judge())
+    await asyncio.sleep(0)  # the process is being started now, with the keys of before
+    fleet.tell(Keys("", 0))
+    await until(lambda: fleet.counts()["ready"])
+    await fleet.drain(10)
+
+
 async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service() -> None:
     judge = Judge()
     fleet = fleet_of(fakes.die_at_once, judge)
@@ -111,3 +138,56 @@ async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replace
     assert all("exited with 0" in line for line in judge.lines)
     assert not judge.gave_up
     await fleet.drain(0)
+
+
+async def test_new_bundle_is_loaded_by_all_and_served_by_none_before_all_are_told() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.serve_until_drained, judge, size=2)
+    await until(lambda: fleet.counts()["ready"] == 2)
+    judge.swapping.clear()
+    async with asyncio.timeout(90):
+        assert await fleet.load({digest(NEW): NEW}) == {}
+        assert not any(judge.swapping)
+        serve(fleet, 2, OLD, NEW)
+        assert judge.swapping[-1]
+        await fleet.settled()
+    assert not judge.swapping[-1]
+    assert judge.lines == []
+    await fleet.drain(10)
+
+
+async def test_bundle_that_no_worker_survives_is_refused_and_costs_one_worker_at_a_time() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.die_of_a_new_one, judge, size=2)
+    await until(lambda: fleet.counts()["ready"] == 2)
+    async with asyncio.timeout(90):
+        refused = await fleet.load({digest(NEW): NEW})
+    assert list(refused) == [digest(NEW)]
+    assert "2 workers ended" in refused[digest(NEW)]
+    await until(lambda: fleet.counts()["ready"] == 2)
+    assert len(judge.lines) == 2
+    assert all("SIGABRT" in line for line in judge.lines)
+    await fleet.drain(0)
+
+
+async def test_bundle_that_one_worker_refuses_is_refused_for_all() -> None:
+    fleet = fleet_of(fakes.refuse_once_in_slot_1, Judge(), size=2)
+    await until(lambda: fleet.counts()["ready"] == 2)
+    async with asyncio.timeout(90):
+        assert await fleet.load({digest(NEW): NEW}) == {digest(NEW): "not here"}
+        assert await fleet.load({digest(NEW): NEW}) == {}  # asked again, it is tried again
+    await fleet.drain(10)
+
+
+async def test_worker_that_starts_after_a_change_serves_what_the_others_do() -> None:
+    fleet = fleet_of(fakes.serve_until_drained, Judge())
+    await until(lambda: fleet.counts()["ready"])
+    async with asyncio.timeout(90):
+        await fleet.load({digest(NEW): NEW})
+        serve(fleet, 2, NEW)
+        await fleet.settled()
+    [worker] = fleet._workers.values()
+    worker.kill()
+    await until(lambda: fleet._workers[0] is not worker and fleet.counts()["ready"])
+    assert (fleet._workers[0].generation, set(fleet._workers[0].loaded)) == (2, {digest(NEW)})
+    await fleet.drain(10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from app.supervisor import serve
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from model_export.signing import sign
 from tests.signed import write_pair, write_public
-from tests.supervisor.live import live_service
+from tests.supervisor.live import live_service, wait_for
 from tests.supervisor.test_catalogue import spoil
 from tests.tiny import write_tiny
 
@@ -205,6 +206,18 @@ def test_service_serves_what_is_signed_and_says_why_it_refuses_the_rest(signed: 
         assert models["tiny@1.0.0"] == {"ready": True, "reason": None}
         assert models["unsigned@1.0.0"] == {"ready": False, "reason": "model.sig: is missing"}
         assert service.said(r"refused unsigned@1\.0\.0: model\.sig: is missing")
+
+
+def test_reload_asks_for_signatures_as_the_start_does(signed: Signed) -> None:
+    with live_service(signed.models, signing_key=signed.public) as service:
+        service.wait_ready(1)
+        bundle = write_tiny(signed.models, version="1.1.0", calibrated=False)
+        service.process.send_signal(signal.SIGHUP)
+        wait_for("refusal", lambda: service.said(r"1\.1\.0.*model\.sig: is missing"))
+        assert service.get("/models/tiny").json()["version"] == "1.0.0"
+        sign(bundle, signed.private)
+        service.process.send_signal(signal.SIGHUP)
+        wait_for("signed version", lambda: service.get("/models/tiny").json()["version"] == "1.1.0")
 
 
 def test_key_that_is_none_stops_the_start(signed: Signed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """The bundle: what an encoder is once it leaves training. The only code that knows the file names in one.
 
-manifest.py says what a manifest holds, contents.py what a bundle is in memory, reading.py which bundles are refused,
-writing.py how one is published. Nothing in a bundle is ever executed but its ONNX graph.
+manifest.py says what a manifest holds, contents.py what a bundle is in memory, names.py what names of models mean,
+reading.py which bundles are refused, writing.py how one is published. Nothing in a bundle is ever executed but its
+ONNX graph.
 """
 
 from app.core.bundle.contents import Bundle, Golden
@@ -24,10 +25,12 @@ from app.core.bundle.manifest import (
     canonical_json,
     highest,
 )
-from app.core.bundle.reading import ManifestCheck, find_bundles, read_aliases, read_bundle
+from app.core.bundle.names import ALIASES_FILE, Names, Trial, meant_by, read_names
+from app.core.bundle.reading import ManifestCheck, Signature, find_bundles, read_bundle, sign, sign_models
 from app.core.bundle.writing import seal, write_bundle
 
 __all__ = [
+    "ALIASES_FILE",
     "CPU",
     "CUDA",
     "EXTERNAL_FILE",
@@ -43,14 +46,20 @@ __all__ = [
     "Manifest",
     "ManifestCheck",
     "ModalityChoice",
+    "Names",
     "Numerics",
     "Relation",
+    "Signature",
     "Training",
+    "Trial",
     "canonical_json",
     "find_bundles",
     "highest",
-    "read_aliases",
+    "meant_by",
     "read_bundle",
+    "read_names",
     "seal",
+    "sign",
+    "sign_models",
     "write_bundle",
 ]

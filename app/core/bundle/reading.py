@@ -6,8 +6,9 @@ anything, the error becomes BundleRefused.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import tomllib
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from app.core.bundle.manifest import (
     GOLDEN_FILE,
     GRAPH_FILE,
     MANIFEST_FILE,
-    NAME_REGEX,
     SIGNATURE_FILE,
     VERSION_REGEX,
     Manifest,
@@ -30,11 +30,12 @@ from app.core.bundle.manifest import (
     manifest_digest,
     sha256_hex,
 )
+from app.core.bundle.names import ALIASES_FILE
 from app.core.bundle.onnx_wire import external_locations
 from app.core.errors import BundleRefused
 from app.core.evidence import Calibration
 
-ALIASES_FILE = "aliases.toml"
+Signature = tuple[tuple[str, int, int, int], ...]
 MEBIBYTE = 1024 * 1024
 MAX_BYTES = {
     MANIFEST_FILE: MEBIBYTE,
@@ -97,26 +98,31 @@ def find_bundles(models: Path) -> list[Path]:
     )
 
 
-def read_aliases(models: Path) -> dict[str, str]:
-    """Read models/aliases.toml, lines of `alias = "name"` or `alias = "name@version"`; {} where there is none.
+def sign(folder: Path) -> Signature:
+    """Return what changes whenever a file below `folder` is written, replaced, added or removed; reads no file.
 
-    Raises BundleRefused for anything else in it.
+    Name, size, time of change and inode of each. A folder that is not there has no files.
     """
-    try:
-        aliases = tomllib.loads((models / ALIASES_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BundleRefused(f"{ALIASES_FILE}: cannot be read as TOML") from error
-    for alias, target in aliases.items():
-        name, _, version = target.partition("@") if isinstance(target, str) else ("", "", "")
-        if (
-            not NAME_REGEX.match(alias)
-            or not NAME_REGEX.match(name)
-            or ("@" in str(target)) != bool(VERSION_REGEX.match(version))
-        ):
-            raise BundleRefused(f'{ALIASES_FILE}: {alias} must be set to "name" or "name@version"')
-    return aliases
+    files = []
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            state = path.stat()
+            if not stat.S_ISDIR(state.st_mode):
+                files.append((str(path.relative_to(folder)), state.st_size, state.st_mtime_ns, state.st_ino))
+    return tuple(files)
+
+
+def sign_models(models: Path) -> Signature:
+    """Return what changes whenever a bundle below `models` or aliases.toml does, as `sign`; unfinished writes aside."""
+    files = [
+        (f"{folder.parent.name}/{folder.name}/{name}", size, changed, inode)
+        for folder in find_bundles(models)
+        for name, size, changed, inode in sign(folder)
+    ]
+    with contextlib.suppress(OSError):
+        state = (models / ALIASES_FILE).stat()
+        files.append((ALIASES_FILE, state.st_size, state.st_mtime_ns, state.st_ino))
+    return tuple(files)
 
 
 def _read_manifest(data: bytes) -> Manifest:

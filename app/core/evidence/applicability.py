@@ -46,8 +46,7 @@ def outside(applicability: Applicability | None, rows: npt.NDArray[Any]) -> npt.
 
 def distances(applicability: Applicability, embeddings: npt.NDArray[Any]) -> _Float64:
     """Mahalanobis distances of embeddings (n, d) from the population: float64 (n,)."""
-    mean, components = applicability.arrays
-    return _distances(embeddings, mean, components, np.array(applicability.variances), applicability.residual_variance)
+    return _distances(embeddings, *applicability.arrays, applicability.residual_variance)
 
 
 def fit_together(

@@ -98,14 +98,14 @@ class Applicability(Frozen):
 
     @model_validator(mode="after")
     def _decodes(self) -> Self:
-        mean, components = self.arrays
+        mean, components, _ = self.arrays
         if not (np.isfinite(mean).all() and np.isfinite(components).all()):
             raise ValueError("the applicability model holds values that are not finite")
         return self
 
     @cached_property
-    def arrays(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """mean (d,) and components (r, d), decoded once."""
+    def arrays(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """mean (d,), components (r, d) and their variances (r,), decoded once."""
         mean, components = (
             np.frombuffer(b64decode(text, validate=True), dtype="<f4").astype(np.float64)
             for text in (self.mean, self.components)
@@ -113,7 +113,7 @@ class Applicability(Frozen):
         shape = (len(self.variances), self.dimension)
         if mean.size != self.dimension or components.size != shape[0] * shape[1]:
             raise ValueError("the applicability model's arrays do not have the sizes it states")
-        return mean, components.reshape(shape)
+        return mean, components.reshape(shape), np.array(self.variances)
 
 
 class Counts(Frozen):
