@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection
@@ -23,6 +23,7 @@ from app.core.errors import DeviceUnavailable, NotReady
 from app.core.modalities.base import Limits
 from app.core.observe import ModelState, Readiness
 from app.runtime.control import (
+    Beat,
     Channel,
     Closed,
     Died,
@@ -30,11 +31,13 @@ from app.runtime.control import (
     FromWorker,
     Leaving,
     Loaded,
+    Part,
     Told,
     ToWorker,
     Up,
     loop_factory,
 )
+from app.runtime.heart import Heart, interval_s
 from app.runtime.registry import Registry, load_models
 from app.service import Service
 from app.settings import Settings
@@ -99,6 +102,7 @@ class Worker:
         self._aliases = aliases
         self._registry: Registry | None = None
         self._told = Told(Readiness(False, {bundle.key: ModelState(False, "loading") for bundle in bundles}), {})
+        self._heart: Heart | None = None
         self._closed = 0
         self._exit_code = 0
 
@@ -117,6 +121,7 @@ class Worker:
                 deals,
                 keep_alive_s=self._settings.keep_alive_s,
                 drain_ms=self._settings.drain_ms,
+                max_connections=self._settings.max_connections,
                 on_up=lambda: self._tell(Up()),
                 on_closed=self._count_closed,
             )
@@ -126,6 +131,8 @@ class Worker:
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
+            if self._heart is not None:
+                self._heart.stop()
             if self._registry is not None:
                 await self._registry.close()
             self._channel.close()
@@ -181,6 +188,13 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._tell(Loaded(dict(refused), {model.key: model.encoder.provider for model in registry}))
+        if self._settings.watchdog_ms:
+            every_s = interval_s(self._settings.watchdog_ms / 1000)
+            self._heart = Heart(every_s, self._under_way, lambda beats: self._tell(Beat(beats)))
+            self._heart.start()
+
+    def _under_way(self) -> list[Hashable]:
+        return [] if self._registry is None else self._registry.under_way()
 
     def _fail(self, reason: str, hopeless: bool) -> None:
         self._exit_code = FAILED
@@ -191,6 +205,8 @@ class Worker:
         match message:
             case Told():
                 self._told = message
+            case Part():
+                self._server.part()
             case Drain():
                 self._server.stop()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -106,6 +106,10 @@ class Registry:
         if not versions:
             raise UnknownModel(f"no such model is served; the models are {self._list()}", pointer="/model")
         return self._models[highest(versions.values()).key]
+
+    def under_way(self) -> list[Hashable]:
+        """Every model's batches that run now; see Batcher.under_way."""
+        return [batch for model in self for batch in model.batcher.under_way]
 
     async def close(self) -> None:
         """Close every model's batcher; see Batcher.close."""

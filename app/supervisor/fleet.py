@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from app.core.observe import Readiness
-from app.runtime.control import Closed, Died, Drain, FromWorker, Leaving, Loaded, Told, Up
+from app.runtime.control import Beat, Closed, Died, Drain, FromWorker, Leaving, Loaded, Part, Told, Up
+from app.runtime.heart import interval_s
 from app.supervisor.dealing import Backoff, Candidate
+from app.supervisor.watching import Watch
 from app.supervisor.worker import Target, WorkerProcess
 
 MOST_STILLBORN = 5
@@ -31,6 +33,9 @@ class Owner(Protocol):
     def changed(self) -> None:
         """A worker came up, became ready or went."""
 
+    def returned(self, connections: list[socket.socket]) -> None:
+        """Connections that a worker had not taken when it died: somebody else is to have them."""
+
     def say(self, line: str) -> None:
         """One line for the operator."""
 
@@ -41,28 +46,43 @@ class Owner(Protocol):
 class Fleet:
     """`size` slots, each with one worker process that is replaced when it dies."""
 
-    def __init__(self, size: int, target: Target, arguments: Callable[[], Mapping[str, Any]], owner: Owner) -> None:
+    def __init__(
+        self,
+        size: int,
+        target: Target,
+        arguments: Callable[[], Mapping[str, Any]],
+        owner: Owner,
+        *,
+        watchdog_s: float = 0.0,
+        drain_s: float = 0.0,
+    ) -> None:
         self._size = size
+        self._watchdog_s = watchdog_s
+        self._drain_s = drain_s
+        self._watching: asyncio.Task[None] | None = None
         self._target = target
         self._arguments = arguments
         self._owner = owner
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = self._draining = False
 
     def start(self) -> None:
         """Start every worker, and keep each slot filled from now on."""
         self._keepers = [asyncio.create_task(self._keep(slot)) for slot in range(self._size)]
+        if self._watchdog_s:
+            self._watching = asyncio.create_task(self._watch(interval_s(self._watchdog_s)))
 
     async def _keep(self, slot: int) -> None:
         backoff = Backoff()
         while not self._stopping:
-            worker = self._workers[slot] = WorkerProcess(slot, self._heard)
+            worker = self._workers[slot] = WorkerProcess(slot, self._heard, Watch(self._watchdog_s))
             began = time.monotonic()
             try:
                 ending = await worker.run(self._target, self._arguments())
             except OSError as error:
                 ending = f"did not start: {error.strerror}"
+            self._owner.returned(worker.untaken)
             if self._stopping:
                 return
             wait_s = backoff.died(lived_s=time.monotonic() - began, was_ready=worker.was_ready)
@@ -74,8 +94,26 @@ class Fleet:
                 return
             await asyncio.sleep(wait_s)
 
+    async def _watch(self, every_s: float) -> None:
+        """Look at every ready worker on and on; end the one that hangs, so that its keeper replaces it."""
+        while True:
+            await asyncio.sleep(every_s)
+            before = self.counts()
+            for worker in self._workers.values():
+                if worker.state == "ready" and (fault := worker.watch.look()) is not None:
+                    self._owner.say(f"worker {worker.slot} (pid {worker.pid}) hangs and is killed: {fault}")
+                    worker.become("leaving")
+                    worker.kill()
+            if self.counts() != before:
+                self._tell_all()
+
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
+        was_quiet = worker.watch.quiet
+        worker.watch.heard(message.batch_beats if isinstance(message, Beat) else None)
         match message:
+            case Beat():
+                if not was_quiet:
+                    return
             case Up():
                 worker.become("up")
             case Loaded(refused, providers):
@@ -84,18 +122,24 @@ class Fleet:
                 worker.become("ready" if providers else "leaving")
             case Closed(connections):
                 worker.connections -= connections
-                return
+                if not was_quiet:
+                    return
             case Leaving():
-                worker.become("leaving")
+                self._leave(worker)
                 worker.tell(Drain())
             case Died(reason, hopeless):
-                worker.become("leaving")
+                self._leave(worker)
                 self._owner.say(f"worker {worker.slot} (pid {worker.pid}) is about to exit: {reason}")
                 if hopeless:
                     self._owner.give_up(reason, hopeless=True)
-        if self._stopping:
+        if self._draining:
             worker.tell(Drain())  # it was on its way up when the others were told
         self._tell_all()
+
+    def _leave(self, worker: WorkerProcess) -> None:
+        """Deal it nothing more, and let it take no longer to end than a drain: until it has, its slot is empty."""
+        worker.become("leaving")
+        asyncio.get_running_loop().call_later(self._drain_s + DEAD_ON_ARRIVAL_S, worker.kill)
 
     def _tell_all(self) -> None:
         """Tell every worker the state of the service as it is now."""
@@ -106,7 +150,7 @@ class Fleet:
 
     def told(self) -> Told:
         """What workers are told now."""
-        ready = [worker for worker in self._workers.values() if worker.state == "ready"]
+        ready = [worker for worker in self._workers.values() if worker.is_ready]
         serving = frozenset[str]().union(*(worker.serving for worker in ready))
         return Told(self._owner.readiness(serving, len(ready)), self.counts())
 
@@ -116,13 +160,13 @@ class Fleet:
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""
-        ready = sum(worker.state == "ready" for worker in self._workers.values())
+        ready = sum(worker.is_ready for worker in self._workers.values())
         return {"ready": ready, "not_ready": self._size - ready}
 
     def candidates(self) -> list[Candidate[int]]:
         """Workers that can be dealt connections, by slot."""
         return [
-            Candidate(slot, worker.state == "ready", worker.connections)
+            Candidate(slot, worker.is_ready, worker.connections)
             for slot, worker in self._workers.items()
             if worker.state in ("up", "ready")
         ]
@@ -136,9 +180,16 @@ class Fleet:
         self._stopping = True
         self._tell_all()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Let every worker finish what is under way; kill what is left after `timeout_s` and a moment more."""
-        self._stopping = True
+    def part(self) -> None:
+        """Go on, but let every connection end with its next answer."""
+        for worker in self._workers.values():
+            worker.tell(Part())
+
+    async def drain(self) -> None:
+        """Let every worker finish what is under way; kill what is left after the drain time and a moment more."""
+        self._stopping = self._draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         for keeper, worker in zip(self._keepers, list(self._workers.values()), strict=True):
             if worker.state == "dead":
                 keeper.cancel()  # it waits to start the next one
@@ -147,7 +198,7 @@ class Fleet:
             else:
                 worker.tell(Drain())  # who is leaving too: one that no bundle was left for was not told before
         if self._keepers:
-            await asyncio.wait(self._keepers, timeout=timeout_s + DEAD_ON_ARRIVAL_S)
+            await asyncio.wait(self._keepers, timeout=self._drain_s + DEAD_ON_ARRIVAL_S)
         self.kill()
         if self._keepers:
             await asyncio.wait(self._keepers)

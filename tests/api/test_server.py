@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api import server
+from app.api import connection
 from tests.test_main import exchange, get, seated, until
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
     [
         ("GARBAGE\r\n\r\n", 400, "invalid_request"),
         ("GET /\x00 HTTP/1.1\r\n\r\n", 400, "invalid_request"),
-        ("GET / HTTP/1.1\r\nx: " + "a" * server.HEAD_BYTES + "\r\n", 431, "too_large"),
+        ("GET / HTTP/1.1\r\nx: " + "a" * connection.HEAD_BYTES + "\r\n", 431, "too_large"),
     ],
 )
 async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_connection(
@@ -35,7 +35,7 @@ async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_conne
 async def test_head_that_does_not_come_in_time_is_408(
     uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_S", 0.05)
     async with seated(uncalibrated_models) as seat:
         status, body, _ = await seat.ask("GET / HTT")
         assert (status, body["code"], body["retryable"]) == (408, "client_timeout", True)
@@ -44,14 +44,14 @@ async def test_head_that_does_not_come_in_time_is_408(
 async def test_head_that_came_in_parts_does_not_end_its_connection_later(
     uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrived: list[server.Connection] = []
-    parse = server.Connection.data_received
+    arrived: list[connection.Connection] = []
+    parse = connection.Connection.data_received
 
-    def noting(connection: server.Connection, data: bytes) -> None:
-        parse(connection, data)
-        arrived.append(connection)
+    def noting(heard: connection.Connection, data: bytes) -> None:
+        parse(heard, data)
+        arrived.append(heard)
 
-    monkeypatch.setattr(server.Connection, "data_received", noting)
+    monkeypatch.setattr(connection.Connection, "data_received", noting)
     async with seated(uncalibrated_models) as seat:
         client = seat.deal()
         client.sendall(b"GET /health/live HT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 
@@ -23,6 +24,7 @@ class Judge:
         self.lines: list[str] = []
         self.gave_up: list[str] = []
         self.ready: list[int] = []
+        self.connections: list[socket.socket] = []
 
     def readiness(self, serving: frozenset[str], workers_ready: int) -> Readiness:
         assert bool(serving) == bool(workers_ready)
@@ -34,6 +36,9 @@ class Judge:
 
     def changed(self) -> None:
         pass
+
+    def returned(self, connections: list[socket.socket]) -> None:
+        self.connections.extend(connections)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -49,18 +54,18 @@ async def until(look: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def fleet_of(target: Target, judge: Judge, size: int = 1) -> Fleet:
-    fleet = Fleet(size, target, dict, judge)
+def fleet_of(target: Target, judge: Judge, size: int = 1, **seconds: float) -> Fleet:
+    fleet = Fleet(size, target, dict, judge, **seconds)
     fleet.start()
     return fleet
 
 
 async def test_drained_workers_end_by_themselves_and_stay_gone() -> None:
     judge = Judge()
-    fleet = fleet_of(fakes.serve_until_drained, judge, size=2)
+    fleet = fleet_of(fakes.serve_until_drained, judge, size=2, drain_s=10)
     await until(lambda: fleet.counts() == {"ready": 2, "not_ready": 0})
     assert fleet.providers() == {"CPUExecutionProvider"}
-    await fleet.drain(10)
+    await fleet.drain()
     assert fleet.counts() == {"ready": 0, "not_ready": 2}
     assert fleet.candidates() == []
     assert judge.lines == []
@@ -70,15 +75,15 @@ async def test_worker_that_does_not_drain_in_time_is_killed() -> None:
     fleet = fleet_of(fakes.ignore_drain, Judge())
     await until(lambda: fleet.counts()["ready"])
     began = time.monotonic()
-    await fleet.drain(0)
+    await fleet.drain()
     assert time.monotonic() - began < 10
 
 
 async def test_stop_while_workers_start_does_not_wait_for_them() -> None:
-    fleet = fleet_of(fakes.ignore_drain, Judge())
+    fleet = fleet_of(fakes.ignore_drain, Judge(), drain_s=30)
     await asyncio.sleep(0)  # the process is being started now
     began = time.monotonic()
-    await fleet.drain(30)
+    await fleet.drain()
     assert time.monotonic() - began < 10
 
 
@@ -90,7 +95,7 @@ async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service()
     assert [line.partition("; ")[2] for line in judge.lines] == [
         f"the next one starts in {wait} s" for wait in (0.1, 0.2, 0.4, 0.8, 1.6)
     ]
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_dead_engine_takes_readiness_down_before_its_worker_is_replaced() -> None:
@@ -101,7 +106,7 @@ async def test_dead_engine_takes_readiness_down_before_its_worker_is_replaced() 
     assert "exited with 70" in judge.lines[1]
     assert 0 in judge.ready[judge.ready.index(1) :]
     assert not judge.gave_up
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replaced() -> None:
@@ -110,4 +115,4 @@ async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replace
     await until(lambda: len(judge.lines) >= 2)
     assert all("exited with 0" in line for line in judge.lines)
     assert not judge.gave_up
-    await fleet.drain(0)
+    await fleet.drain()
