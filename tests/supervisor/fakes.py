@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import socket
 import sys
 import time
 from multiprocessing.connection import Connection
 
-from app.runtime.control import Died, Drain, Leaving, Loaded, Up
+from app.runtime.control import Beat, Died, Drain, Leaving, Loaded, Up
 
 
 def die_at_once(**_: object) -> None:
@@ -43,6 +47,41 @@ def ask_to_leave(control: Connection, **_: object) -> None:
     control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
     control.send(Leaving())
     wait_for_drain(control)
+
+
+def hang(control: Connection, **_: object) -> None:
+    """Become ready, and show no life from then on."""
+    control.send(Up())
+    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    while True:
+        time.sleep(60)
+
+
+def hang_in_a_batch(control: Connection, **_: object) -> None:
+    """Become ready, and tell of a batch that does not end."""
+    control.send(Up())
+    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    for beat in itertools.count(1):
+        control.send(Beat(beat))
+        time.sleep(0.05)
+
+
+def leave_and_stay(control: Connection, **_: object) -> None:
+    """Become ready, ask to leave, and never go."""
+    control.send(Up())
+    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    control.send(Leaving())
+    while True:
+        time.sleep(60)
+
+
+def take_one(control: Connection, deals: socket.socket, **_: object) -> None:
+    """Become ready, take one of the connections dealt, and die."""
+    control.send(Up())
+    control.send(Loaded({}, {"tiny@1.0.0": "CPUExecutionProvider"}))
+    socket.recv_fds(deals, 1, 1)
+    time.sleep(0.5)  # others are dealt meanwhile
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wait_for_drain(control: Connection) -> None:

@@ -116,3 +116,61 @@ async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replace
     assert all("exited with 0" in line for line in judge.lines)
     assert not judge.gave_up
     await fleet.drain()
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        (fakes.hang, "no sign of life for 0.5 s"),
+        (fakes.hang_in_a_batch, "one batch has been running for 0.5 s"),
+    ],
+)
+async def test_worker_that_hangs_is_not_ready_and_is_killed_and_replaced(target: Target, fault: str) -> None:
+    judge = Judge()
+    fleet = fleet_of(target, judge, watchdog_s=0.5)
+    await until(lambda: len(judge.lines) >= 2)
+    assert judge.lines[0].endswith(f"hangs and is killed: {fault}")
+    assert "killed by SIGKILL; the next one starts in 0.1 s" in judge.lines[1]
+    assert 0 in judge.ready[judge.ready.index(1) :]
+    before = judge.ready.count(1)
+    await until(lambda: judge.ready.count(1) > before)  # the next one
+    await fleet.drain()
+
+
+async def test_worker_that_hangs_is_left_alone_where_the_watchdog_is_off() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.hang, judge)
+    await until(lambda: fleet.counts()["ready"])
+    await asyncio.sleep(1)
+    assert fleet.counts()["ready"] == 1
+    await fleet.drain()
+    assert judge.lines == []
+
+
+async def test_worker_that_wants_to_leave_and_does_not_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.supervisor.fleet.DEAD_ON_ARRIVAL_S", 0.2)
+    judge = Judge()
+    fleet = fleet_of(fakes.leave_and_stay, judge)
+    await until(lambda: judge.lines)
+    assert "killed by SIGKILL" in judge.lines[0]
+    await fleet.drain()
+
+
+async def test_connections_that_a_dead_worker_had_not_taken_come_back() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.take_one, judge)
+    await until(lambda: fleet.counts()["ready"])
+    pairs = [socket.socketpair() for _ in range(3)]
+    for ours, theirs in pairs:
+        assert fleet.deal(0, theirs)
+        theirs.close()
+        ours.setblocking(False)
+    await until(lambda: judge.lines)
+    await fleet.drain()
+    for number, connection in enumerate(judge.connections):
+        connection.send(b"%d" % number)
+        connection.close()
+    assert len(judge.connections) == 2
+    assert [ours.recv(9) for ours, _ in pairs] == [b"", b"0", b"1"]
+    for ours, _ in pairs:
+        ours.close()
