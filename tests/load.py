@@ -1,4 +1,4 @@
-"""Callers that keep a service busy and judge every answer: right, wrong, an honest error, broken off, or none at all."""
+"""Callers that keep a service busy and judge what they get: right, wrong, an honest error, broken off, or nothing."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.deploy.files import DEPLOY
 from tests.supervisor.live import DEADLINE_S, wait_for
@@ -50,13 +51,18 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_nginx(folder: Path, replicas: Sequence[int]) -> Iterator[Gateway]:
-    """Start nginx in front of replicas on these ports of the loopback; end it at the end."""
+def running_nginx(
+    folder: Path, replicas: Sequence[int], changes: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Gateway]:
+    """Start nginx in front of replicas on these ports of the loopback; end it at the end.
+
+    `changes` are made to the example's text, each to what is there once.
+    """
     assert NGINX is not None
     port = free_port()
     text = (DEPLOY / "nginx" / "twinserve.conf").read_text()
-    changes = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
-    for before, after in (changes | {"listen 8080;": f"listen 127.0.0.1:{port};"}).items():
+    ports = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
+    for before, after in ({**ports, **changes} | {"listen 8080;": f"listen 127.0.0.1:{port};"}).items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     (folder / "twinserve.conf").write_text(text)

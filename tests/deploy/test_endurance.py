@@ -1,19 +1,18 @@
-"""Restarts and idle connections behind a real nginx, long: a few as a test, all of them with TWINSERVE_LONG=1.
+"""Restarts and idle connections behind a real nginx: a few as a test, all of them where TWINSERVE_LONG is set.
 
-TWINSERVE_LONG=1 python -m pytest tests/deploy/test_endurance.py -s     (a hundred restarts; 10,000 requests: 15 minutes)
+TWINSERVE_LONG=1 python -m pytest tests/deploy/test_endurance.py -s
+makes a hundred restarts and sends 10,000 requests over connections that idle in between: ten to twenty minutes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import random
 import signal
 import socket
-import threading
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -22,19 +21,17 @@ import pytest
 from tests.conftest import LONG
 from tests.deploy.nginx import NGINX, running_nginx
 from tests.load import PAIRS, Tally, kept_busy, known_scores
-from tests.supervisor.live import DEADLINE_S, LiveService, live_service, wait_for
+from tests.supervisor.live import DEADLINE_S, LiveService, established_inodes, live_service, wait_for
 
 pytestmark = [
+    pytest.mark.anyio,
     pytest.mark.skipif(NGINX is None, reason="no nginx on this machine (Debian: apt-get install nginx-light)"),
     pytest.mark.timeout(3600 if LONG else 300),
 ]
 
 RESTARTS = 100 if LONG else 4
-REQUESTS, CALLERS = (10_000, 200) if LONG else (200, 40)
-IDLE_S = (4.0, 6.0) if LONG else (1.5, 2.5)
-POOL_S = 60 if LONG else 1
-"""How long nginx keeps an idle connection, 60 s in the example; the service longer. In small, all in proportion."""
-KEEP_ALIVE_S = 75 if LONG else 3
+ROUNDS, CALLERS = (50, 200) if LONG else (3, 70)
+IDLE_S = (4.0, 6.0)
 
 
 def lasting_port() -> int:
@@ -78,3 +75,26 @@ def test_rolling_restarts_under_load_lose_no_request(uncalibrated_models: Path, 
     print(f"{RESTARTS} restarts, {tally}, sent again by nginx: {again}")
     assert tally.right == tally.asked, tally
     assert again, "nothing was ever sent again"
+
+
+async def test_connections_that_idle_between_requests_cost_none(uncalibrated_models: Path, tmp_path: Path) -> None:
+    """All callers ask at once and then wait, so that every connection of nginx to the service idles as long."""
+    statuses = Counter[int]()
+    with live_service(uncalibrated_models, workers=2) as service:
+        service.wait_ready(2)
+        changes = {"keepalive 32;": f"keepalive {CALLERS};", "    server twinserve-2:8000 max_fails=0;": ""}
+        limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS, keepalive_expiry=None)
+        with running_nginx(tmp_path, [service.port], changes) as gateway:
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=DEADLINE_S, limits=limits) as client:
+                for number in range(ROUNDS):
+                    answers = await asyncio.gather(*(client.post("/compare", json=PAIRS[0]) for _ in range(CALLERS)))
+                    statuses.update(answer.status_code for answer in answers)
+                    if number == 0:
+                        first = established_inodes(service.port)
+                    await asyncio.sleep(random.uniform(*IDLE_S))
+                    if number < 3:
+                        assert first <= established_inodes(service.port), "the service closed what nginx keeps for 60 s"
+            again = sum(len(addresses) > 1 for _, addresses in gateway.requests())
+    print(f"{ROUNDS} times {CALLERS} requests, {IDLE_S[0]} to {IDLE_S[1]} s apart: {statuses}, sent again: {again}")
+    assert statuses == {200: ROUNDS * CALLERS}
+    assert again == 0
