@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from app.api import connection
+from app.runtime.control import Loaded
+from tests.serving import b64
 from tests.test_main import exchange, get, seated, until
+from tests.tiny import tiny_png
 
 pytestmark = pytest.mark.anyio
 
@@ -107,4 +111,76 @@ async def test_overloaded_worker_turns_away_before_the_body_and_keeps_the_connec
         client.sendall(b"{}")
         assert await asyncio.to_thread(exchange, client, b"") == b""  # closed once it has idled long enough
         busy.close()
+        client.close()
+
+
+async def test_connection_beyond_the_limit_takes_the_place_of_the_one_that_idled_longest(
+    uncalibrated_models: Path,
+) -> None:
+    async with seated(uncalibrated_models, max_connections=3) as seat:
+        busy, first, second = (seat.deal() for _ in range(3))
+        busy.sendall(post("/compare", "x" * 100).encode())  # its body does not come: it is not idle
+        await until(lambda: len(seat.worker._server.idle) == 2)
+        for client in (second, first):  # from now on it is the second that has idled longer
+            assert (await seat.ask(get("/health/live"), client))[0] == 200
+        newcomer = seat.deal()
+        assert (await seat.ask(get("/health/live"), newcomer))[0] == 200
+        assert await asyncio.to_thread(second.recv, 1) == b""
+        assert (await seat.ask(get("/health/live"), first))[0] == 200
+        await until(lambda: seat.closed() == 1)
+        busy.sendall(b"x" * 100)
+        assert (await seat.ask("", busy))[0] == 422
+        for client in (busy, first, second, newcomer):
+            client.close()
+
+
+async def test_connections_that_send_no_whole_head_are_the_first_to_go(uncalibrated_models: Path) -> None:
+    async with seated(uncalibrated_models, max_connections=2) as seat:
+        slow = [seat.deal() for _ in range(2)]
+        for client in slow:
+            client.sendall(b"GET / HT")
+        await until(lambda: len(seat.worker._server.idle) == 2)
+        assert (await seat.ask(get("/health/live")))[0] == 200
+        assert await asyncio.to_thread(slow[0].recv, 1) == b""
+        for client in slow:
+            client.close()
+
+
+def embed_much() -> str:
+    """A request whose answer is larger than what the kernel takes from the service for a client that reads nothing."""
+    item = json.dumps({"base64": b64(tiny_png(1, 0))})
+    body = f'{{"inputs":[{",".join([item] * 256)}]}}'
+    return post("/embed", body) + body
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_client_that_reads_no_answer_is_cut_off(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    monkeypatch.setattr(connection, "READ_S", 0.05)
+    async with seated(uncalibrated_models, keep_alive_s=60) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        client = seat.deal(receive_buffer=2048)
+        # Either its last request, or several in a row, whose answers would each wait for the one before to be read.
+        requests = embed_much().replace("host: x", "host: x\r\nconnection: close") if last else embed_much() * 4
+        await asyncio.to_thread(client.sendall, requests.encode())
+        await until(lambda: seat.closed() == 1)
+        client.close()
+
+
+async def test_client_that_reads_slowly_gets_all_of_its_answer(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_S", 0.2)
+    monkeypatch.setattr(connection, "READ_BYTES", 1)
+    async with seated(uncalibrated_models) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        client = seat.deal(receive_buffer=2048)
+        await asyncio.to_thread(client.sendall, embed_much().encode())
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += await asyncio.to_thread(client.recv, 8192)
+            await asyncio.sleep(0.01)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["embeddings"]) == 256
         client.close()
