@@ -11,7 +11,6 @@ import contextlib
 import functools
 import random
 import signal
-import socket
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import httpx
 import pytest
 
 from tests.conftest import LONG
-from tests.deploy.nginx import NGINX, running_nginx
+from tests.deploy.nginx import NGINX, lasting_port, running_nginx
 from tests.load import PAIRS, Tally, kept_busy, known_scores
 from tests.supervisor.live import DEADLINE_S, LiveService, established_inodes, live_service, wait_for
 
@@ -32,16 +31,6 @@ pytestmark = [
 RESTARTS = 100 if LONG else 4
 ROUNDS, CALLERS = (50, 200) if LONG else (3, 70)
 IDLE_S = (4.0, 6.0)
-
-
-def lasting_port() -> int:
-    """A free port that the system gives nobody by itself while its owner restarts."""
-    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    for _ in range(100):
-        port = random.randrange(max(1024, first // 2), first)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no free port")
 
 
 def has_asked(tally: Tally, count: int) -> bool:
