@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import random
+import re
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
-import httpx
 import pytest
 
 from tests.conftest import LONG
-from tests.deploy.nginx import NGINX, lasting_port, running_nginx
+from tests.deploy.nginx import NGINX, Gateway, lasting_port, running_nginx
 from tests.load import PAIRS, Tally, kept_busy, known_scores
 from tests.supervisor.live import DEADLINE_S, LiveService, established_inodes, live_service, wait_for
 
@@ -66,23 +68,49 @@ def test_rolling_restarts_under_load_lose_no_request(uncalibrated_models: Path, 
     assert again, "nothing was ever sent again"
 
 
+class Caller:
+    """One keep-alive connection; plainer than a client that looks through hundreds of them for each request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def connected(cls, gateway: Gateway) -> Self:
+        return cls(*await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])))
+
+    async def compare(self) -> int:
+        """The status of one comparison."""
+        body = json.dumps(PAIRS[0]).encode()
+        head = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        self._writer.write(head.encode() % len(body) + body)
+        answer = await self._reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
+        assert length is not None, answer
+        await self._reader.readexactly(int(length[1]))
+        return int(answer.split()[1])
+
+    async def leave(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
 async def test_connections_that_idle_between_requests_cost_none(uncalibrated_models: Path, tmp_path: Path) -> None:
     """All callers ask at once and then wait, so that every connection of nginx to the service idles as long."""
     statuses = Counter[int]()
     with live_service(uncalibrated_models, workers=2) as service:
         service.wait_ready(2)
         changes = {"keepalive 32;": f"keepalive {CALLERS};", "    server twinserve-2:8000 max_fails=0;": ""}
-        limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS, keepalive_expiry=None)
         with running_nginx(tmp_path, [service.port], changes) as gateway:
-            async with httpx.AsyncClient(base_url=gateway.url, timeout=DEADLINE_S, limits=limits) as client:
-                for number in range(ROUNDS):
-                    answers = await asyncio.gather(*(client.post("/compare", json=PAIRS[0]) for _ in range(CALLERS)))
-                    statuses.update(answer.status_code for answer in answers)
-                    if number == 0:
-                        first = established_inodes(service.port)
-                    await asyncio.sleep(random.uniform(*IDLE_S))
-                    if number < 3:
-                        assert first <= established_inodes(service.port), "the service closed what nginx keeps for 60 s"
+            callers = [await Caller.connected(gateway) for _ in range(CALLERS)]
+            for number in range(ROUNDS):
+                statuses.update(await asyncio.gather(*(caller.compare() for caller in callers)))
+                if number == 0:
+                    first = established_inodes(service.port)
+                await asyncio.sleep(random.uniform(*IDLE_S))
+                if number < 3:
+                    assert first <= established_inodes(service.port), "the service closed what nginx keeps for 60 s"
+            for caller in callers:
+                await caller.leave()
             again = sum(len(addresses) > 1 for _, addresses in gateway.requests())
     print(f"{ROUNDS} times {CALLERS} requests, {IDLE_S[0]} to {IDLE_S[1]} s apart: {statuses}, sent again: {again}")
     assert statuses == {200: ROUNDS * CALLERS}
