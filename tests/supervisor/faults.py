@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
+import re
 import resource
 import shutil
 import signal
@@ -37,8 +37,9 @@ class Scene:
     disk: Path | None
 
     def a_worker(self) -> int:
-        """The process id of one worker."""
-        return random.choice(self.service.worker_pids())
+        """The process id of the worker that most callers are connected to."""
+        held = self.service.connections_by_worker()
+        return max(held, key=held.__getitem__)
 
     def wait_healed(self) -> None:
         """Until both workers are ready."""
@@ -65,15 +66,18 @@ def every_worker_dies(scene: Scene) -> None:
     wait_for("word of it", lambda: scene.service.said("not ready"))
 
 
-def worker_is_short_of_memory(scene: Scene) -> None:
-    """A worker gets no more memory than it has, for a while: Python and ONNX Runtime both meet it."""
-    victim = scene.a_worker()
-    used = int(Path(f"/proc/{victim}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    _, most = resource.prlimit(victim, resource.RLIMIT_AS)
-    with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(victim, resource.RLIMIT_AS, (used, most))
-        ask_for_much(scene.service.port)
-        resource.prlimit(victim, resource.RLIMIT_AS, (most, most))
+def memory_is_short(scene: Scene) -> None:
+    """The workers get no more memory than they have, for a while, and are asked for what needs more."""
+    workers = scene.service.worker_pids()
+    _, most = resource.prlimit(workers[0], resource.RLIMIT_DATA)
+    for pid in workers:
+        used = re.search(r"^VmData:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        assert used is not None
+        resource.prlimit(pid, resource.RLIMIT_DATA, (int(used[1]) * 1024, most))
+    ask_for_much(scene.service.port)
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):  # it has died of it
+            resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
 
 
 def ask_for_much(port: int) -> None:
@@ -132,7 +136,7 @@ FAULTS: tuple[Callable[[Scene], None], ...] = (
     signalled(signal.SIGBUS),
     signalled(signal.SIGSTOP),  # a hang, which the watchdog ends
     signalled(signal.SIGTERM),
-    worker_is_short_of_memory,
+    memory_is_short,
     disk_is_full,
     bundle_is_damaged_and_deleted,
     clients_leave_half_way,
