@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,39 +118,3 @@ def test_killing_one_of_two_replicas_loses_no_request(uncalibrated_models: Path,
         again = f"127.0.0.1:{lost.port}", f"127.0.0.1:{kept.port}"
         assert (200, list(again)) in gateway.requests()
         assert {client.post("/compare", json=PAIR).status_code for _ in range(50)} == {200}
-
-
-def has(statuses: list[int], count: int) -> bool:
-    """Whether so many requests have been answered."""
-    return len(statuses) >= count
-
-
-def test_rolling_restart_under_load_loses_no_request(uncalibrated_models: Path, tmp_path: Path) -> None:
-    """Each replica in turn is asked to stop and started anew, the second as soon as the first is ready again."""
-    over = threading.Event()
-    statuses: list[int] = []
-
-    def call(url: str) -> None:
-        with httpx.Client(base_url=url, timeout=DEADLINE_S) as client:
-            while not over.is_set():
-                statuses.append(client.post("/compare", json=PAIR).status_code)
-
-    with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(live_service(uncalibrated_models)) for _ in range(2)]
-        ports = [replica.port for replica in running]
-        for replica in running:
-            replica.wait_ready(1)
-        gateway = stack.enter_context(running_nginx(tmp_path, ports))
-        callers = stack.enter_context(ThreadPoolExecutor(3))
-        stack.callback(over.set)
-        calls = [callers.submit(call, gateway.url) for _ in range(3)]
-        for replica, port in zip(running, ports, strict=True):
-            wait_for("requests", functools.partial(has, statuses, len(statuses) + 20))
-            replica.process.send_signal(signal.SIGTERM)
-            assert replica.wait_exit() == 0
-            stack.enter_context(live_service(uncalibrated_models, port=port)).wait_ready(1)
-        over.set()
-        for finished in calls:
-            finished.result()
-    assert set(statuses) == {200}
-    assert any(len(addresses) == 2 for _, addresses in gateway.requests()), "nothing was ever sent again"
