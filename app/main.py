@@ -28,6 +28,7 @@ from app.core.errors import BundleRefused, DeviceUnavailable, NotReady
 from app.core.modalities.base import Limits
 from app.core.observe import Readiness
 from app.runtime.control import (
+    Beat,
     Channel,
     Closed,
     Died,
@@ -36,6 +37,7 @@ from app.runtime.control import (
     Keys,
     Leaving,
     Loaded,
+    Part,
     Refused,
     Switch,
     Switched,
@@ -44,6 +46,7 @@ from app.runtime.control import (
     Up,
     loop_factory,
 )
+from app.runtime.heart import Heart, interval_s
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
 from app.service import Service, Shadowing
@@ -127,6 +130,7 @@ class Worker:
         self._registry: Registry | None = None
         self._told = told
         self._access = None if keys is None else Access(parse_keys(keys.text), self._sharers)
+        self._heart: Heart | None = None
         self._closed = 0
         self._exit_code = 0
 
@@ -161,6 +165,7 @@ class Worker:
                 deals,
                 keep_alive_s=self._settings.keep_alive_s,
                 drain_ms=self._settings.drain_ms,
+                max_connections=self._settings.max_connections,
                 on_up=lambda: self._tell(Up()),
                 on_closed=self._count_closed,
             )
@@ -170,6 +175,8 @@ class Worker:
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
+            if self._heart is not None:
+                self._heart.stop()
             shadowing.close()
             await self._stock.close()
             if fetcher is not None:
@@ -245,6 +252,10 @@ class Worker:
         gc.freeze()
         give_back_memory_soon()
         self._tell(Switched(order.generation))
+        if self._heart is None and self._settings.watchdog_ms:
+            every_s = interval_s(self._settings.watchdog_ms / 1000)
+            self._heart = Heart(every_s, self._stock.under_way, lambda beats: self._tell(Beat(beats)))
+            self._heart.start()
 
     def _fail(self, reason: str, hopeless: bool) -> None:
         self._exit_code = FAILED
@@ -260,6 +271,8 @@ class Worker:
                     self._access.replace(parse_keys(text))
             case Switch():
                 self._switch(message)
+            case Part():
+                self._server.part()
             case Drain():
                 self._server.stop()
 

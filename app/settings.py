@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         256, ge=1, le=65_536, description="requests that one worker handles at once; beyond it they get 429 at the door"
     )
+    max_connections: int = Field(
+        8192,
+        ge=2,
+        le=1_000_000,
+        description="connections that one worker holds; beyond it the one that was idle for longest is closed",
+    )
     queue_items: int = Field(1024, ge=1, description="items that may wait, per model and worker; beyond it 429")
     queue_ms: float = Field(
         5000.0, gt=0, description="milliseconds that a new item may have to wait, per model and worker; beyond it 429"
@@ -108,7 +114,15 @@ class Settings(BaseSettings):
         25_000, ge=1, description="milliseconds for one request; X-Request-Timeout can only shorten it"
     )
     keep_alive_s: int = Field(75, ge=1, description="seconds that an idle connection is kept open")
+    drain_delay_ms: int = Field(
+        0, ge=0, description="milliseconds that a service told to stop (SIGTERM) goes on, while it says it is not ready"
+    )
     drain_ms: int = Field(26_000, ge=0, description="milliseconds for requests under way to finish at a stop")
+    watchdog_ms: int = Field(
+        30_000,
+        ge=0,
+        description="milliseconds without a sign of life, or in one batch, before a worker is replaced; 0: never",
+    )
 
     keys_file: Path | None = Field(
         None, description="TOML file of the keys that may call; default: none is asked for, and all may"

@@ -8,6 +8,7 @@ never falls while the service runs, and the number of files stays bounded howeve
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import orjson
 import prometheus_client.values
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.values import MultiProcessValue
@@ -30,6 +32,10 @@ from app import __version__
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 _STEP_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64)
+_FILE_BYTES = 256 * 1024
+"""First size of a file of values: some 1,500 of them. It doubles when it is full."""
+_ENTRY_BYTES = 32
+"""The most that a value takes beside its key."""
 
 
 class Telemetry:
@@ -47,7 +53,9 @@ class Telemetry:
         To be called once, early in a worker process: prometheus_client keeps the kind of its values, and their
         folder, process-wide. No two live processes may hold one slot.
         """
+        folder.mkdir(parents=True, exist_ok=True)  # whoever cleans up temporary files may have removed it
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
         prometheus_client.values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
         telemetry = cls.__new__(cls)
         telemetry._make_metrics(None)
@@ -121,6 +129,42 @@ class Telemetry:
     def exposition(self) -> tuple[bytes, str]:
         """Return what /metrics answers, and its media type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class AllocatedDict(MmapedDict):
+    """A file of values all of whose bytes the disk has given before they are mapped.
+
+    Where it has not, the first write to a page that a full disk cannot give ends the process with SIGBUS. Values that
+    find no room are kept by their owner only, and are written once there is.
+    """
+
+    def read_value(self, key: str) -> tuple[float, float]:
+        """Value and time of a key, both 0 for one that is not there."""
+        return super().read_value(key) if self._has_room_for(key) else (0.0, 0.0)  # type: ignore[no-untyped-call]
+
+    def write_value(self, key: str, value: float, timestamp: float) -> None:
+        """Write a value and its time."""
+        if self._has_room_for(key):
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+
+    def _has_room_for(self, key: str) -> bool:
+        if key in self._positions:
+            return True
+        most = self._used + len(key.encode()) + _ENTRY_BYTES
+        if most <= self._capacity:
+            return True
+        try:
+            os.posix_fallocate(self._f.fileno(), 0, self._capacity * -(-most // self._capacity))
+        except OSError:
+            return False
+        return True
+
+
+def allocate_metrics(folder: Path, *, slots: int) -> None:
+    """Make the files of so many workers at their first size. Raises OSError where the disk has no room for them."""
+    for slot, kind in itertools.product(range(slots), ("counter", "histogram")):
+        with (folder / f"{kind}_{slot}.db").open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
 
 
 class States(Collector):

@@ -9,6 +9,9 @@ import pytest
 
 from tests.tiny import write_tiny
 
+LONG = bool(os.environ.get("TWINSERVE_LONG"))
+"""Whether the tests of endurance are to run in full, for a quarter of an hour, and not in small."""
+
 
 def pytest_configure() -> None:
     """Forget the caller's settings of the service; only where the data sets lie is the tests' business."""

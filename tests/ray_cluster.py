@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.nginx import free_port
+from tests.deploy.nginx import lasting_port
 
 ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent
@@ -66,7 +66,7 @@ def _patiently(begin: Callable[[], Any]) -> Any:
 def _node(num_cpus: int) -> dict[str, int]:
     """What a node is. Its agent's ports are given: else it ends where the agent takes 15 s to choose them."""
     ports = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-    return {"num_cpus": num_cpus, "object_store_memory": STORE_BYTES, **{name: free_port() for name in ports}}
+    return {"num_cpus": num_cpus, "object_store_memory": STORE_BYTES, **{name: lasting_port() for name in ports}}
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ from app.core.errors import DeviceUnavailable, NotReady, UnknownModel
 from app.core.observe import ModelState, Readiness
 from app.main import FAILED, Worker
 from app.runtime.control import (
+    Beat,
     Channel,
     Closed,
     Died,
@@ -31,6 +32,7 @@ from app.runtime.control import (
     Keys,
     Leaving,
     Loaded,
+    Part,
     Refused,
     Switch,
     Switched,
@@ -77,12 +79,18 @@ class Seat:
         self.control.send(Switch(generation, {bundle.key: bundle.manifest.manifest_digest for bundle in bundles}))
         await until(lambda: Switched(generation) in self.heard)
 
-    def deal(self) -> socket.socket:
+    def deal(self, receive_buffer: int | None = None) -> socket.socket:
         """Connect as a client would; the client's end, blocking calls to be made in a thread."""
+        client = socket.socket()
+        client.settimeout(20)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            client = socket.create_connection(listener.getsockname(), timeout=20)
+            if receive_buffer is not None:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            client.connect(listener.getsockname())
             accepted, _ = listener.accept()
         with accepted:
+            if receive_buffer is not None:
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer)
             socket.send_fds(self._deals, [b"."], [accepted.fileno()])
         return client
 
@@ -202,6 +210,43 @@ async def test_drain_answers_what_was_sent_before_it_and_closes(uncalibrated_mod
         assert await asyncio.to_thread(late.recv, 1) == b""
         late.close()
         assert await seat.exit_code == 0
+
+
+async def test_worker_that_is_to_part_answers_and_closes_but_takes_new_connections(uncalibrated_models: Path) -> None:
+    async with seated(uncalibrated_models) as seat:
+        kept = seat.deal()
+        assert "connection: close" not in (await seat.ask(get("/health/live"), kept))[2]
+        seat.control.send(Part())
+        await until(lambda: seat.worker._server.parting)
+        for client in (kept, seat.deal()):
+            status, _, head = await seat.ask(get("/health/live"), client)
+            assert (status, "connection: close" in head) == (200, True)
+            assert await asyncio.to_thread(client.recv, 1) == b""
+            client.close()
+
+
+async def test_worker_beats_once_it_is_ready_and_says_how_long_its_oldest_batch_has_run(
+    uncalibrated_models: Path,
+) -> None:
+    async with seated(uncalibrated_models, watchdog_ms=10) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await until(lambda: len(seat.heard_of(Beat)) >= 3)
+        assert {message.batch_beats for message in seat.heard if isinstance(message, Beat)} == {0}
+        batcher = seat.worker.models().get("tiny").batcher
+        never = asyncio.create_task(asyncio.sleep(60))
+        batcher._running.add(never)
+        await until(lambda: any(isinstance(message, Beat) and message.batch_beats >= 3 for message in seat.heard))
+        batcher._running.discard(never)
+        never.cancel()
+
+
+async def test_worker_does_not_beat_where_the_watchdog_is_off(uncalibrated_models: Path) -> None:
+    async with seated(uncalibrated_models, watchdog_ms=0) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await asyncio.sleep(0.2)
+        assert not seat.heard_of(Beat)
 
 
 async def test_request_that_outlasts_the_drain_is_cut_off(uncalibrated_models: Path) -> None:

@@ -6,16 +6,19 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from prometheus_client import generate_latest
 
 from app import __version__
 from app.core.observe import Observer
-from app.telemetry import JsonLines, States, Telemetry, shared_registry
+from app.telemetry import JsonLines, States, Telemetry, allocate_metrics, shared_registry
 
 COUNT_THEN_DIE = """
 import os, signal, sys
@@ -26,6 +29,30 @@ for _ in range(int(sys.argv[3])):
     telemetry.request("/compare", 200, 0.004)
     telemetry.verdict("tiny@1.0.0", "fmr_1e-3", "match")
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+COUNT_ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from app.telemetry import Telemetry
+folder = Path(sys.argv[1])
+telemetry = Telemetry.shared(folder, 0)
+telemetry.request("/compare", 200, 0.004)
+full = folder / "filler"
+with full.open("wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(4096))
+    except OSError:
+        pass
+for number in range(3000):
+    telemetry.verdict(f"model-{number}@1.0.0", "fmr_1e-3", "match")
+    telemetry.verdict("model-0@1.0.0", "fmr_1e-3", "match")
+print(len(telemetry.exposition()[0]))
+full.unlink()
+telemetry.verdict("model-2999@1.0.0", "fmr_1e-3", "match")
+print("alive", telemetry.exposition()[0].count(b'model="model-2999@1.0.0"'))
 """
 
 
@@ -113,3 +140,42 @@ def test_logged_exception_stays_on_its_line() -> None:
     line = JsonLines().format(record)
     assert "\n" not in line
     assert "several\nlines" in json.loads(line)["exception"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for one megabyte."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "twinserve-test", tmp_path], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_full_disk_ends_no_worker_and_what_found_no_room_is_counted_once_there_is(small_disk: Path) -> None:
+    allocate_metrics(small_disk, slots=1)
+    ran = subprocess.run(
+        [sys.executable, "-c", COUNT_ON_A_FULL_DISK, str(small_disk)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, (ran.returncode, ran.stderr)
+    assert ran.stdout.splitlines()[-1] == "alive 1"
+    exposition = generate_latest(shared_registry(small_disk))
+    labels = 'model="model-2999@1.0.0",operating_point="fmr_1e-3",verdict="match"'
+    assert value(exposition, f"twinserve_verdicts_total{{{labels}}}") == 2.0
+    assert value(exposition, f"twinserve_verdicts_total{{{labels.replace('2999', '0')}}}") == 3001.0
+
+
+def test_disk_without_room_for_the_counters_is_known_before_anything_is_served(small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        allocate_metrics(small_disk, slots=16)
+
+
+def test_worker_whose_folder_was_cleaned_away_counts_in_a_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", COUNT_THEN_DIE, str(folder), "0", "2"], check=False)
+        body = generate_latest(shared_registry(folder))
+        assert value(body, 'twinserve_requests_total{code="200",route="/compare"}') == 2.0
+        shutil.rmtree(folder)

@@ -1,154 +1,27 @@
 """The HTTP server of a worker: uvicorn, fed with connections that the supervisor has accepted and deals. No routes.
 
-What uvicorn leaves unbounded is bounded here: the bytes of a request's head, and the time a client may take to send it.
+connection.py is one connection; here they are taken, counted, made room for, and drained.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
+import resource
 import socket
-import uuid
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any
 
-import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.connection import Connection
 from app.api.door import Door
-from app.api.responses import PROBLEM, SAFE
 
-HEAD_BYTES = 64 * 1024
-HEAD_S = 20.0
 TAKE_AT_ONCE = 64
+SPARE_DESCRIPTORS = 64
+"""Left for everything but connections: models, metrics, pipes, sockets on their way here."""
 LAST_REQUESTS_S = 0.05
 """How long a drain waits for requests that their clients sent before they could know of it."""
-
-
-class Connection(HttpToolsProtocol):
-    """One client's connection; calls `on_closed` exactly once."""
-
-    def __init__(self, server: DealtServer, on_closed: Callable[[], None]) -> None:
-        super().__init__(server.config, server.server_state, {})
-        self._server = server
-        self._on_closed: Callable[[], None] | None = on_closed
-        self._head_bytes = 0
-        self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Start waiting for a first request, no longer than for any later one."""
-        super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the supervisor, so that its count stays true."""
-        self._stop_head_timer()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        self.never_made()
-
-    def never_made(self) -> None:
-        """Count this connection as closed, once."""
-        on_closed, self._on_closed = self._on_closed, None
-        if on_closed is not None:
-            on_closed()
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; a head that grows too large or takes too long ends the connection."""
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
-            self._stop_head_timer()
-        elif self._head_bytes > HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", "the request's head is too large")
-        elif self._head_bytes and self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_S, self._head_is_late)
-
-    def on_headers_complete(self) -> None:
-        """The head is over; what follows is the door's to bound."""
-        self._in_head = False
-        self._stop_head_timer()  # at once: the same data may hold the whole request, after which a new head begins
-        super().on_headers_complete()
-        if self._server.should_exit:
-            self.close_after_answer()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Run the application, or write here and now that the door turns this request away."""
-        refusal = self._server.door.turn_away(dict(cycle.scope))
-        if refusal is None:
-            super()._start_asgi_task(cycle, app)
-            return
-        head = [f"HTTP/1.1 {refusal.status_code} {HTTPStatus(refusal.status_code).phrase}\r\n".encode()]
-        head += [b"%b: %b\r\n" % header for header in refusal.raw_headers]
-        head += [b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"]
-        self.transport.write(b"".join([*head, refusal.body]))
-        cycle.response_started = cycle.response_complete = True  # what is left of its body is dropped
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-
-    def close_after_answer(self) -> None:
-        """Say `connection: close` with the answer under way, if there is one and it has not begun."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        """The next bytes are another head."""
-        self._in_head = True
-        self._head_bytes = 0
-        super().on_message_complete()
-        if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            # it was answered before its body came, which stopped the timer
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP request, as problem details, and close."""
-        del msg  # uvicorn's own words
-        self._refuse(HTTPStatus.BAD_REQUEST, "invalid_request", "this is not a valid HTTP/1.1 request")
-
-    def _head_is_late(self) -> None:
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "client_timeout", "the request's head did not arrive in time")
-
-    def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
-        """Answer in place of the application, which sees only requests whose head could be read, and close.
-
-        Where an answer to an earlier request of the connection is on its way, it comes first or the client gets none.
-        """
-        self._stop_head_timer()
-        if self.cycle is None or self.cycle.response_complete:
-            request_id = uuid.uuid4().hex
-            body = orjson.dumps(
-                {
-                    "type": f"urn:twinserve:error:{code}",
-                    "title": status.phrase,
-                    "status": status.value,
-                    "detail": detail,
-                    "code": code,
-                    "retryable": status is HTTPStatus.REQUEST_TIMEOUT,
-                    "request_id": request_id,
-                }
-            )
-            head = (
-                f"HTTP/1.1 {status.value} {status.phrase}",
-                f"content-type: {PROBLEM}",
-                f"content-length: {len(body)}",
-                f"x-request-id: {request_id}",
-                *(f"{name.decode()}: {value.decode()}" for name, value in SAFE),
-                "connection: close",
-            )
-            self.transport.write("\r\n".join((*head, "", "")).encode() + body)
-        self.transport.close()
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class DealtServer(uvicorn.Server):
@@ -165,6 +38,7 @@ class DealtServer(uvicorn.Server):
         *,
         keep_alive_s: int,
         drain_ms: int,
+        max_connections: int,
         on_up: Callable[[], None],
         on_closed: Callable[[], None],
     ) -> None:
@@ -188,17 +62,33 @@ class DealtServer(uvicorn.Server):
         self._on_up = on_up
         self._on_closed = on_closed
         self._joining: set[asyncio.Task[None]] = set()
+        self._max_connections = min(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+        self.parting = False
+        """Whether each connection is to end with its next answer."""
+        self.idle: dict[Connection, None] = {}
+        """Connections that wait for a whole head, those that do so for longest first."""
 
     async def serve_dealt(self) -> None:
         """Serve until `stop`. Signals are the worker's business, not the server's."""
         await self._serve(None)
 
-    def stop(self) -> None:
-        """Finish the requests under way, no longer than the drain time, and end."""
-        self.should_exit = True
+    def make_room(self) -> None:
+        """Close those connections that are idle for longest while there are too many."""
+        excess = len(self.server_state.connections) - self._max_connections
+        for connection in list(itertools.islice(self.idle, max(excess, 0))):
+            connection.drop()
+
+    def part(self) -> None:
+        """Let each connection end with its next answer; those that have none under way with the one after."""
+        self.parting = True
         for connection in self.server_state.connections:
             if isinstance(connection, Connection):
                 connection.close_after_answer()
+
+    def stop(self) -> None:
+        """Finish the requests under way, no longer than the drain time, and end."""
+        self.part()
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections from the supervisor instead of listening."""

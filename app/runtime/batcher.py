@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -90,6 +90,11 @@ class Batcher(Generic[T, R]):
     def cap(self) -> int:
         """The most items of one batch."""
         return self._cap
+
+    @property
+    def under_way(self) -> Collection[Hashable]:
+        """The batches that run in the executor now; each is equal to itself only."""
+        return self._running
 
     def reserve(self, count: int) -> Reservation[T, R]:
         """Take `count` places, all or nothing; the caller is bulk when it takes more than BULK_ABOVE.

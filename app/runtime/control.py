@@ -70,6 +70,13 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """Worker: my event loop turns. The batch that has run the longest was under way at so many beats in a row."""
+
+    batch_beats: int
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """Supervisor: the one truth about the service that every worker answers from."""
 
@@ -100,12 +107,17 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Supervisor: the drain comes soon. Answer as before, and let each connection end with its next answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Supervisor: nothing more will be dealt to you. Finish what is under way, then exit."""
 
 
-FromWorker = Up | Loaded | Refused | Switched | Closed | Died | Leaving
-ToWorker = Told | Switch | Keys | Drain
+FromWorker = Up | Loaded | Refused | Switched | Closed | Died | Leaving | Beat
+ToWorker = Told | Switch | Keys | Part | Drain
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")

@@ -6,7 +6,7 @@ On the event loop only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from app.runtime.control import Switch
 from app.runtime.registry import Model, Registry
@@ -40,6 +40,10 @@ class Stock:
             self._leaving.add(task)
             task.add_done_callback(self._gone)
         return registry
+
+    def under_way(self) -> list[Hashable]:
+        """Every served model's batches that run now; see Batcher.under_way."""
+        return [batch for model in self._models.values() for batch in model.batcher.under_way]
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         self._leaving.discard(task)

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 from app.core.bundle import Bundle
 from app.core.observe import Readiness
 from app.runtime.control import (
+    Beat,
     Closed,
     Died,
     Drain,
     FromWorker,
     Leaving,
     Loaded,
+    Part,
     Refused,
     Switch,
     Switched,
@@ -29,7 +31,9 @@ from app.runtime.control import (
     ToWorker,
     Up,
 )
+from app.runtime.heart import interval_s
 from app.supervisor.dealing import Backoff, Candidate
+from app.supervisor.watching import Watch
 from app.supervisor.worker import Target, WorkerProcess
 
 MOST_STILLBORN = 5
@@ -52,6 +56,9 @@ class Owner(Protocol):
     def changed(self) -> None:
         """A worker came up, became ready or went."""
 
+    def returned(self, connections: list[socket.socket]) -> None:
+        """Connections that a worker had not taken when it died: somebody else is to have them."""
+
     def say(self, line: str) -> None:
         """One line for the operator."""
 
@@ -62,14 +69,26 @@ class Owner(Protocol):
 class Fleet:
     """`size` slots, each with one worker process that is replaced when it dies."""
 
-    def __init__(self, size: int, target: Target, arguments: Callable[[], Mapping[str, Any]], owner: Owner) -> None:
+    def __init__(
+        self,
+        size: int,
+        target: Target,
+        arguments: Callable[[], Mapping[str, Any]],
+        owner: Owner,
+        *,
+        watchdog_s: float = 0.0,
+        drain_s: float = 0.0,
+    ) -> None:
         self._size = size
+        self._watchdog_s = watchdog_s
+        self._drain_s = drain_s
+        self._watching: asyncio.Task[None] | None = None
         self._target = target
         self._arguments = arguments
         self._owner = owner
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = self._draining = False
         self._bundles: dict[str, Bundle] = {}
         self._coming: dict[str, Bundle] = {}
         self._order = Switch(0, {})
@@ -78,17 +97,20 @@ class Fleet:
     def start(self) -> None:
         """Start every worker, and keep each slot filled from now on."""
         self._keepers = [asyncio.create_task(self._keep(slot)) for slot in range(self._size)]
+        if self._watchdog_s:
+            self._watching = asyncio.create_task(self._watch(interval_s(self._watchdog_s)))
 
     async def _keep(self, slot: int) -> None:
         backoff = Backoff()
         while not self._stopping:
-            worker = self._workers[slot] = WorkerProcess(slot, self._heard)
+            worker = self._workers[slot] = WorkerProcess(slot, self._heard, Watch(self._watchdog_s))
             self._bring_along(worker)
             began = time.monotonic()
             try:
                 ending = await worker.run(self._target, self._arguments())
             except OSError as error:
                 ending = f"did not start: {error.strerror}"
+            self._owner.returned(worker.untaken)
             if self._stopping:
                 return
             wait_s = backoff.died(lived_s=time.monotonic() - began, was_ready=worker.was_ready)
@@ -166,7 +188,40 @@ class Fleet:
             for bundle in self._coming.values():
                 worker.load(bundle)
 
+    async def _watch(self, every_s: float) -> None:
+        """Look at every ready worker on and on; end the one that hangs, so that its keeper replaces it."""
+        while True:
+            await asyncio.sleep(every_s)
+            before = self.counts()
+            for worker in self._workers.values():
+                if worker.state == "ready" and (fault := worker.watch.look()) is not None:
+                    self._owner.say(f"worker {worker.slot} (pid {worker.pid}) hangs and is killed: {fault}")
+                    worker.become("leaving")
+                    worker.kill()
+            if self.counts() != before:
+                self._tell_all()
+
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
+        was_quiet = worker.watch.quiet
+        worker.watch.heard(message.batch_beats if isinstance(message, Beat) else None)
+        match message:
+            case Beat():
+                if was_quiet:
+                    self._tell_all()
+            case Closed(connections):
+                worker.connections -= connections
+                if was_quiet:
+                    self._tell_all()
+            case _:
+                self._learn(worker, message)
+                if self._draining:
+                    worker.tell(Drain())  # it was on its way up when the others were told
+                else:
+                    self._bring_along(worker)
+                self._tell_all()
+
+    def _learn(self, worker: WorkerProcess, message: FromWorker) -> None:
+        """Take in what a message says of its worker."""
         match message:
             case Up():
                 worker.become("up")
@@ -179,22 +234,19 @@ class Fleet:
             case Switched(generation):
                 worker.generation = generation
                 worker.become("ready")
-            case Closed(connections):
-                worker.connections -= connections
-                return
             case Leaving():
-                worker.become("leaving")
+                self._leave(worker)
                 worker.tell(Drain())
             case Died(reason, hopeless):
-                worker.become("leaving")
+                self._leave(worker)
                 self._owner.say(f"worker {worker.slot} (pid {worker.pid}) is about to exit: {reason}")
                 if hopeless:
                     self._owner.give_up(reason, hopeless=True)
-        if self._stopping:
-            worker.tell(Drain())  # it was on its way up when the others were told
-        else:
-            self._bring_along(worker)
-        self._tell_all()
+
+    def _leave(self, worker: WorkerProcess) -> None:
+        """Deal it nothing more, and let it take no longer to end than a drain: until it has, its slot is empty."""
+        worker.become("leaving")
+        asyncio.get_running_loop().call_later(self._drain_s + DEAD_ON_ARRIVAL_S, worker.kill)
 
     def _tell_all(self) -> None:
         """Tell every worker the state of the service as it is now."""
@@ -209,7 +261,7 @@ class Fleet:
 
     def told(self) -> Told:
         """What workers are told now."""
-        ready = len(self._ready())
+        ready = self.counts()["ready"]
         serving = frozenset(self._order.models) if ready else frozenset[str]()
         return Told(self._owner.readiness(serving, ready, swapping=self._swapping()), self.counts())
 
@@ -225,13 +277,13 @@ class Fleet:
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""
-        ready = len(self._ready())
+        ready = sum(worker.is_ready for worker in self._workers.values())
         return {"ready": ready, "not_ready": self._size - ready}
 
     def candidates(self) -> list[Candidate[int]]:
         """Workers that can be dealt connections, by slot."""
         return [
-            Candidate(slot, worker.state == "ready", worker.connections)
+            Candidate(slot, worker.is_ready, worker.connections)
             for slot, worker in self._workers.items()
             if worker.state in ("up", "ready")
         ]
@@ -245,9 +297,16 @@ class Fleet:
         self._stopping = True
         self._tell_all()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Let every worker finish what is under way; kill what is left after `timeout_s` and a moment more."""
-        self._stopping = True
+    def part(self) -> None:
+        """Go on, but let every connection end with its next answer."""
+        for worker in self._workers.values():
+            worker.tell(Part())
+
+    async def drain(self) -> None:
+        """Let every worker finish what is under way; kill what is left after the drain time and a moment more."""
+        self._stopping = self._draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         for keeper, worker in zip(self._keepers, list(self._workers.values()), strict=True):
             if worker.state == "dead":
                 keeper.cancel()  # it waits to start the next one
@@ -256,7 +315,7 @@ class Fleet:
             else:
                 worker.tell(Drain())  # who is leaving too: one that no bundle was left for was not told before
         if self._keepers:
-            await asyncio.wait(self._keepers, timeout=timeout_s + DEAD_ON_ARRIVAL_S)
+            await asyncio.wait(self._keepers, timeout=self._drain_s + DEAD_ON_ARRIVAL_S)
         self.kill()
         if self._keepers:
             await asyncio.wait(self._keepers)

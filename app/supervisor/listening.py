@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 
 from app.supervisor.dealing import Candidate, Dealer
@@ -15,6 +16,8 @@ from app.supervisor.dealing import Candidate, Dealer
 BACKLOG = 2048
 ACCEPT_AT_ONCE = 64
 RETRY_S = 0.01
+LAST_TRIES = 100
+"""How often an acceptor that closes tries to deal what it has accepted: a second in all."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -52,7 +55,7 @@ class Acceptor:
         self._candidates = candidates
         self._deal_to = deal
         self._dealer = Dealer[int]()
-        self._held: socket.socket | None = None
+        self._held: deque[socket.socket] = deque()
         self._watching = False
         self._retry: asyncio.TimerHandle | None = None
         self._closed = False
@@ -66,23 +69,32 @@ class Acceptor:
         else:
             self._pause()
 
-    def close(self) -> None:
-        """Deal what has already been accepted by the kernel, if anyone can take it, then stop listening."""
+    def take_back(self, connections: list[socket.socket]) -> None:
+        """Deal these before any newcomer; once closed, close them."""
         if self._closed:
-            return
-        if self._candidates():
-            self._accept()
+            for connection in connections:
+                connection.close()
+        elif connections:
+            self._held.extendleft(reversed(connections))
+            self.wake()
+
+    async def close(self) -> None:
+        """Deal all that the kernel has accepted already, while anyone can take it and for a moment only, then stop."""
+        for _ in range(LAST_TRIES):
+            if not self._candidates() or self._accept_all():
+                break
+            await asyncio.sleep(RETRY_S)
         self._pause()
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
-        if self._held is not None:
-            self._held.close()
+        for connection in self._held:
+            connection.close()
         self._listener.close()
 
     def _watch(self) -> None:
         if not self._watching:
-            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept_all)
             self._watching = True
 
     def _pause(self) -> None:
@@ -99,30 +111,31 @@ class Acceptor:
         self._retry = None
         self.wake()
 
-    def _accept(self) -> None:
+    def _accept_all(self) -> bool:
+        """Accept and deal some; whether none is left, neither here nor in the kernel."""
         for _ in range(ACCEPT_AT_ONCE):
             if not self._deal_held():
-                return
+                return False
             try:
-                self._held, _ = self._listener.accept()
+                connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return True
             except ConnectionError:
                 continue  # this client has gone already
             except OSError:  # out of descriptors or memory: the kernel keeps the rest meanwhile
                 self._pause_awhile()
-                return
+                return False
+            self._held.append(connection)
         self._deal_held()
+        return False
 
     def _deal_held(self) -> bool:
-        """Deal the accepted connection, if there is one; where nobody can take it, keep it and try again soon."""
-        if self._held is None:
-            return True
-        for slot in self._dealer.order(self._candidates()):
-            if self._deal_to(slot, self._held):
-                self._dealer.dealt(slot)
-                self._held.close()
-                self._held = None
-                return True
-        self._pause_awhile()
-        return False
+        """Deal what was accepted, one at a time; what nobody can take is kept and tried again soon."""
+        while self._held:
+            slot = next((s for s in self._dealer.order(self._candidates()) if self._deal_to(s, self._held[0])), None)
+            if slot is None:
+                self._pause_awhile()
+                return False
+            self._dealer.dealt(slot)
+            self._held.popleft().close()
+        return True

@@ -37,7 +37,7 @@ from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
-from app.telemetry import States, shared_registry
+from app.telemetry import States, allocate_metrics, shared_registry
 
 STOPPED, UNABLE, NO_MODELS = 0, 2, 3
 DESCRIPTORS = 65_536
@@ -46,8 +46,9 @@ SAME_SIGNAL_S = 1.0
 
 
 def say(line: str) -> None:
-    """One line for the operator, on stderr."""
-    print(f"twinserve: {line}", file=sys.stderr, flush=True)
+    """One line for the operator, on stderr; a service whose lines nobody can take (a full disk) goes on."""
+    with contextlib.suppress(OSError):
+        print(f"twinserve: {line}", file=sys.stderr, flush=True)
 
 
 def serve(settings: Settings, *, target: Target = enter) -> int:
@@ -64,6 +65,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
         try:
             state = cleanup.enter_context(state_folder(settings.state_dir))
             folder = cleanup.enter_context(metrics_folder(state))
+            allocate_metrics(folder, slots=settings.workers or default_workers(settings.device))
         except OSError as error:
             say(f"no state folder at {settings.state_dir or 'the temporary folder'}: {error.strerror or error}")
             return UNABLE
@@ -110,10 +112,19 @@ class Supervisor:
         self._listener = listener
         self._metrics = metrics
         self._size = settings.workers or default_workers(settings.device)
-        self._fleet = Fleet(self._size, target, self._arguments, self)
+        self._fleet = Fleet(
+            self._size,
+            target,
+            self._arguments,
+            self,
+            watchdog_s=settings.watchdog_ms / 1000,
+            drain_s=settings.drain_ms / 1000,
+        )
         self._models = Repertoire(settings, catalogue, self._fleet, say, check=check)
         self._acceptor = Acceptor(listener, self._fleet.candidates, self._fleet.deal)
         self._over = asyncio.Event()
+        self._hurried = asyncio.Event()
+        """Set where a stop is not to wait for gateways to hear of it."""
         self._exit_code = STOPPED
         self._asked_at: float | None = None
         self._stopping = False
@@ -137,12 +148,21 @@ class Supervisor:
                 for task in self._tasks:
                     task.cancel()
                 self._fleet.stop_replacing()
-                self._acceptor.close()
-                await self._fleet.drain(self._settings.drain_ms / 1000)
+                await self._linger()
+                await self._acceptor.close()
+                await self._fleet.drain()
         except _MetricsPortError as error:
             say(str(error))
             return UNABLE
         return self._exit_code
+
+    async def _linger(self) -> None:
+        """Go on, not ready, for as long as gateways may take to hear of it."""
+        delay_s = self._settings.drain_delay_ms / 1000
+        if delay_s and not self._hurried.is_set():
+            self._fleet.part()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), delay_s)
 
     async def _reload(self) -> Report:
         """Read again whatever can change while the service runs."""
@@ -196,6 +216,10 @@ class Supervisor:
             self._was_ready = ready
             say(f"ready on {', '.join(sorted(self._fleet.providers()))}" if self._was_ready else "not ready")
 
+    def returned(self, connections: list[socket.socket]) -> None:
+        """Deal again what a dead worker had not taken."""
+        self._acceptor.take_back(connections)
+
     def say(self, line: str) -> None:
         """One line for the operator."""
         say(line)
@@ -205,6 +229,7 @@ class Supervisor:
         if not self._over.is_set():
             say(line)
             self._exit_code = UNABLE if hopeless else NO_MODELS
+            self._hurried.set()
             self._end()
 
     def _end(self) -> None:
@@ -217,9 +242,12 @@ class Supervisor:
         if self._asked_at is None:
             self._asked_at = now
             say(f"{number.name}: finishing what is under way")
+            if number == signal.SIGINT:  # somebody at a terminal, not a gateway's operator
+                self._hurried.set()
             self._end()
         elif now - self._asked_at > SAME_SIGNAL_S:
             say(f"{number.name} again: stopping at once")
+            self._hurried.set()
             self._fleet.kill()
 
     def _reload_keys(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from app.core.bundle import Bundle
 from app.runtime.control import Channel, FromWorker, Switch, ToWorker
+from app.supervisor.watching import Watch
 
 State = Literal["starting", "up", "ready", "leaving", "dead"]
 Target = Callable[..., None]
@@ -35,10 +36,13 @@ def enter(**arguments: Any) -> None:
 class WorkerProcess:
     """A process in one slot, with its control channel and the socket that connections are dealt over."""
 
-    def __init__(self, slot: int, on_message: Callable[[WorkerProcess, FromWorker], None]) -> None:
+    def __init__(self, slot: int, on_message: Callable[[WorkerProcess, FromWorker], None], watch: Watch) -> None:
         self.slot = slot
+        self.watch = watch
         self.state: State = "starting"
         self.connections = 0
+        self.untaken: list[socket.socket] = []
+        """Connections dealt to it that it had not yet taken when it ended: nobody has read from them."""
         self.asked: set[str] = set()
         """Digests of the bundles that it was asked to load, and has not let go of."""
         self.loaded: dict[str, str] = {}
@@ -59,6 +63,11 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """The process id, None before the start."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its models are loaded and it has shown life of late."""
+        return self.state == "ready" and not self.watch.quiet
 
     async def run(self, target: Target, arguments: Mapping[str, Any]) -> str:
         """Start the process, wait for its end, and return in words how it ended. Raises OSError if it cannot start."""
@@ -100,6 +109,7 @@ class WorkerProcess:
             self._loads.put_nowait(None)
             await feeding
             self._channel.read()  # its last words, such as why it died
+            self.untaken = _left_in(their_deals)
             return _ending(process.exitcode)
         finally:
             self.state = "dead"
@@ -172,6 +182,18 @@ def start(process: multiprocessing.process.BaseProcess) -> None:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _left_in(deals: socket.socket) -> list[socket.socket]:
+    """Take back the connections that wait in the worker's end of the socket, which its death leaves as it was."""
+    deals.setblocking(False)
+    found: list[socket.socket] = []
+    try:
+        while (received := socket.recv_fds(deals, 1, 1))[0]:
+            found += [socket.socket(fileno=descriptor) for descriptor in received[1]]
+    except OSError:  # nothing more
+        pass
+    return found
 
 
 def _ending(code: int | None) -> str:

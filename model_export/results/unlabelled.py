@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.evidence import Rate, estimate, fmr_at
-from app.core.evidence.estimate import Estimate
 from app.core.modalities.base import Item
 from app.core.scoring import Float32, Metric, similarity_matrix
 from model_export.card import Row, markdown_table
@@ -23,6 +22,7 @@ from model_export.pairs import PairTable
 from model_export.populations import read_other_population, read_splits
 from model_export.recipe import Recipe
 from model_export.subjects import Subject
+from model_export.unlabelled.alike import RandomPairs, draw_together
 from model_export.unlabelled.answered import TooFewAnswersError, read_answers
 from model_export.unlabelled.asking import first_questions, next_questions
 from model_export.unlabelled.calibrating import RANDOM, RANDOM_WORDS
@@ -137,7 +137,8 @@ def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random
     units, strangers = draw_strangers(frame, np.arange(len(own)), 0)
     known = estimate(units, None, {RANDOM: strangers}, {RANDOM: RANDOM_WORDS}, guard_band=0.0, seed=0)
     foreign = _impostors(one, others)
-    claimed = claim_random(known.impostor_curves[0], len(own))
+    random = draw_together(known, frame, np.arange(len(own)))
+    claimed = claim_random(random, len(own))
     default = [point for point in claimed["operating_points"] if point.name == claimed["defaults"].get(RANDOM)]
     asked = [_ask(frame, match, questions, rng) for _ in range(ANEW)]
     return Trial(
@@ -145,7 +146,7 @@ def try_once(one: Labelled, items: int, questions: Sequence[int], rng: np.random
         matching=float(match.mean()),
         random=(default[0].fmr, float((foreign >= default[0].threshold).mean())) if default else None,
         found=tuple(int(match[places].sum()) for places in asked),
-        told=tuple(_tell(frame, match, places, known, foreign) for places in asked),
+        told=tuple(_tell(frame, match, places, random, foreign) for places in asked),
     )
 
 
@@ -158,12 +159,12 @@ def _ask(frame: Frame, match: npt.NDArray[np.bool_], questions: Sequence[int], r
 
 
 def _tell(
-    frame: Frame, match: npt.NDArray[np.bool_], asked: Integers, known: Estimate, foreign: Float32
+    frame: Frame, match: npt.NDArray[np.bool_], asked: Integers, pairs: RandomPairs, foreign: Float32
 ) -> Told | None:
     """What the answers to the pairs `asked` tell, beside what is true; None where they are too few."""
     answers = match[asked].astype(np.float64)
     try:
-        answered = read_answers(frame, asked, answers, known.impostors[0], known.impostor_curves[0], seed=0)
+        answered = read_answers(frame, asked, answers, pairs, seed=0)
     except TooFewAnswersError:
         return None
     point = answered.default

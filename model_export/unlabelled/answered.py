@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from app.core.evidence import Calibration, GenuineCurve, ImpostorCurve, Rate
 from app.core.evidence.binning import Binned
@@ -26,6 +27,7 @@ from app.core.evidence.rates import round_rate
 from app.core.evidence.ratio import fit_ratio
 from app.core.evidence.resampling import Resampled
 from app.core.scoring import Float32
+from model_export.unlabelled.alike import RandomPairs
 from model_export.unlabelled.curve import Answers, draw_matches
 from model_export.unlabelled.frame import NEIGHBOURS, Float64, Frame, Integers
 
@@ -80,11 +82,9 @@ class _Drawn:
     centre: Float64
 
 
-def read_answers(
-    frame: Frame, asked: Integers, match: Float64, kind: ImpostorType, random: ImpostorCurve, *, seed: int
-) -> Answered:
-    """What the answers say of the pairs `asked` (answers,): places in the frame. `kind` and `random` are what is known
-    of random pairs without them.
+def read_answers(frame: Frame, asked: Integers, match: Float64, random: RandomPairs, *, seed: int) -> Answered:
+    """What the answers say of the pairs `asked` (answers,): places in the frame. `random` is what is known of random
+    pairs without them.
 
     Raises TooFewAnswersError where they do not tell FNMR.
     """
@@ -96,14 +96,14 @@ def read_answers(
             f"{min(matches, others)} of {len(match)} answers {what}, and it takes {FEWEST}: ask on"
         )
     pairs = draw_matches(frame, Answers(frame.cell[asked].astype(np.int64), match), DRAWS, seed)
-    knots = np.array(random.thresholds, np.float32)
+    knots = np.array(random.curve.thresholds, np.float32)
     drawn = _by_knot(frame, pairs, knots)
     score, genuine = frame.score[asked], match > 0
     fnmr = GenuineCurve(units=matches, **_rates(drawn.matching, knots, score[genuine]))
     share = rate_of(pairs.sum(axis=1) / len(frame))
-    alike = 1.0 + share.value * (frame.items - 1)
-    types = [kind.model_copy(update={"unit_pairs": max(1, round(kind.unit_pairs / alike**2))})]
-    curves = [_without_matches(random, drawn.matching / len(frame), share, types[0], alike)]
+    things = max(1, round(random.kind.unit_pairs / _alike(share, frame.items) ** 2))
+    types = [random.kind.model_copy(update={"unit_pairs": things})]
+    curves = [_without_matches(random, drawn.matching / len(frame), share, types[0], frame.items)]
     near_asked = score[frame.near[asked] & ~genuine]
     if len(near_asked) >= FEWEST:
         near = ImpostorCurve(impostor=HARD, **_rates(drawn.near, knots, near_asked, items=frame.items))
@@ -214,28 +214,37 @@ def _columns(knots: Float32, value: Float64, low: Float64, high: Float64) -> dic
 
 
 def _without_matches(
-    random: ImpostorCurve, matching: Float64, share: Rate, kind: ImpostorType, alike: float
+    random: RandomPairs, matching: Float64, share: Rate, kind: ImpostorType, items: int
 ) -> ImpostorCurve:
     """FMR of random pairs less those that match: `matching` (draws, knots + 1) are their shares of all pairs. `kind`
     counts pairs of independent things.
 
-    The bootstrap of items takes each for a thing of its own. Now it is known that a thing has so many `alike` ones, so
-    that its interval grows by the design effect (Kish 1965, "Survey sampling", 5.4); and by what is in doubt about
-    matches.
+    The bootstrap of items takes each for a thing of its own. Now it is known how many of the items are of one, so that
+    its interval grows by the design effect (Kish 1965, "Survey sampling", 5.4) and by Student's t of so few things,
+    unless that of items drawn together is wider still; and by what is in doubt about matches.
     """
     above = np.cumsum(matching[:, ::-1], axis=1)[:, ::-1][:, 1:]
     few, middle, many = np.quantile(above, (0.025, 0.5, 0.975), axis=0)
-    every, least, most = (np.array(side) for side in (random.value, random.low, random.high))
+    alike = _alike(share, items)
+    every, least, most = (np.array(side) for side in (random.curve.value, random.curve.low, random.curve.high))
     left = 1.0 - share.value
     value = np.minimum.accumulate(np.clip((every - middle) / left, 0.0, 1.0))
-    wider = np.sqrt(alike)
-    low = value - ((every - least) * wider + many - middle) / left
-    high = value + ((most - every) * wider + middle - few) / left
+    things = max(items / alike, 2.0)
+    wider = np.sqrt(alike * things / (things - 1.0)) * student.ppf(0.975, things - 1.0) / norm.isf(0.025)
+    under = np.maximum((every - least) * wider, every - random.together.low)
+    over = np.maximum((most - every) * wider, random.together.high - every)
+    low = value - (under + many - middle) / left
+    high = value + (over + middle - few) / left
     low = np.minimum.accumulate(np.clip(low, 0.0, value))
     high = np.minimum.accumulate(np.clip(high, np.maximum(value, min(3.0 / kind.unit_pairs, 1.0)), 1.0))
     return ImpostorCurve(
-        impostor=random.impostor, **_columns(np.array(random.thresholds, np.float32), value, low, high)
+        impostor=random.curve.impostor, **_columns(np.array(random.curve.thresholds, np.float32), value, low, high)
     )
+
+
+def _alike(share: Rate, items: int) -> float:
+    """How many of so many items show the same thing, for each of them, where that share of pairs matches."""
+    return 1.0 + share.value * (items - 1)
 
 
 def rate_of(draws: Float64) -> Rate:

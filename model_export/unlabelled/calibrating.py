@@ -18,6 +18,7 @@ from model_export.evidence import Sample, Study, measure_evidence
 from model_export.pairs import Words
 from model_export.releasing import next_version, release
 from model_export.subjects import LocalSubject
+from model_export.unlabelled.alike import draw_together
 from model_export.unlabelled.answered import DRAWS, Answered, TooFewAnswersError, add_answers, rate_of, read_answers
 from model_export.unlabelled.asking import LEVELS, first_questions, next_questions
 from model_export.unlabelled.collecting import draw_strangers, open_collection, tell_answers
@@ -61,10 +62,10 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
     calibration = measure_evidence(study, subject.encoder, sample, next_version(subject, models))
     protocol = "not verified, since nobody labelled these items"
     answered = None
+    random = draw_together(calibration, own.frame, own.unit[own.places])
     if sheet is not None:
-        kind, random = calibration.impostors[0], calibration.impostor_curves[0]
         try:
-            answered = read_answers(own.frame, asked, match, kind, random, seed=PAIR_SEED)
+            answered = read_answers(own.frame, asked, match, random, seed=PAIR_SEED)
         except TooFewAnswersError as error:
             print(f"FNMR stays unknown: {error}")
             protocol += f"; FNMR is not known, though {len(match)} answers were given: {error}"
@@ -72,7 +73,7 @@ def calibrate_items(folder: Path, path: Path, models: Path, words: Words, sheet:
             calibration = add_answers(calibration, own.frame, answered)
             protocol += f"; FNMR and hard impostors are estimated from {len(match)} answers, for all pairs of the items"
     if answered is None:
-        calibration = calibration.model_copy(update=claim_random(calibration.impostor_curves[0], own.frame.items))
+        calibration = calibration.model_copy(update=claim_random(random, own.frame.items))
     outstanding = count_standing_out(own.frame.score) / len(own.frame)
     table = _tell_hidden(calibration, outstanding) if answered is None else _tell_answered(answered)
     return release(models, subject, calibration, protocol=protocol, tables=[table], measured=None, losses={})

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from app.core.evidence import ImpostorCurve
 from app.core.evidence.points import default_name, name_points
 from app.core.evidence.rates import round_rate
 from app.core.scoring import Float32
+from model_export.unlabelled.alike import RandomPairs
 
 BODY = (-1.0, 2.0)
 TOP = 0.05
@@ -36,21 +36,28 @@ def count_standing_out(score: Float32) -> float:
     return float(max((np.arange(1, len(top) + 1) - strangers).max(), 0.0))
 
 
-def claim_random(random: ImpostorCurve, items: int) -> dict[str, Any]:
+def claim_random(random: RandomPairs, items: int) -> dict[str, Any]:
     """The members of Calibration that rest on random pairs of so many items, whatever share of them matches.
 
     Where a share m of all pairs match and score above a threshold, FMR is the less by m; but each thing has about
     1 + m (n - 1) of the n items, so that the error c that the bootstrap of items found is the greater by the root of
     that (the design effect; Kish 1965, "Survey sampling", 5.4). Of all m, the bound takes that for which
-    r - m + c sqrt(1 + m (n - 1)) is highest: the root is then c (n - 1) / 2.
+    r - m + c sqrt(1 + m (n - 1)) is highest: the root is then c (n - 1) / 2. It is never below that of items drawn
+    together, which knows of things that look like one another, too.
     """
-    value, high = np.array(random.value), np.array(random.high)
+    value, high = np.array(random.curve.value), np.array(random.curve.high)
     error, others = high - value, items - 1
     worst = np.clip(((error * others / 2.0) ** 2 - 1.0) / others, 0.0, value)
     wider = np.clip(value - worst + error * np.sqrt(1.0 + worst * others), high, 1.0)
-    bounds = tuple(round_rate(one, "up") for one in np.minimum.accumulate(wider).tolist())
-    curve = random.model_copy(update={"high": bounds})
+    highs = np.minimum.accumulate(np.maximum(wider, random.together.high))
+    lows = np.minimum(random.curve.low, random.together.low)
+    curve = random.curve.model_copy(
+        update={
+            "low": tuple(round_rate(one, "down") for one in lows.tolist()),
+            "high": tuple(round_rate(one, "up") for one in highs.tolist()),
+        }
+    )
     points = name_points(curve, None)
     name = default_name(points)
-    defaults = {} if name is None else {random.impostor: name}
+    defaults = {} if name is None else {curve.impostor: name}
     return {"impostor_curves": (curve,), "operating_points": points, "defaults": defaults}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
-from app.api import server
+from app.api import connection
+from app.runtime.control import Loaded
+from tests.serving import b64
 from tests.test_main import exchange, get, seated, until
+from tests.tiny import tiny_png
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +22,7 @@ pytestmark = pytest.mark.anyio
     [
         ("GARBAGE\r\n\r\n", 400, "invalid_request"),
         ("GET /\x00 HTTP/1.1\r\n\r\n", 400, "invalid_request"),
-        ("GET / HTTP/1.1\r\nx: " + "a" * server.HEAD_BYTES + "\r\n", 431, "too_large"),
+        ("GET / HTTP/1.1\r\nx: " + "a" * connection.HEAD_BYTES + "\r\n", 431, "too_large"),
     ],
 )
 async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_connection(
@@ -35,7 +39,7 @@ async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_conne
 async def test_head_that_does_not_come_in_time_is_408(
     uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_S", 0.05)
     async with seated(uncalibrated_models) as seat:
         status, body, _ = await seat.ask("GET / HTT")
         assert (status, body["code"], body["retryable"]) == (408, "client_timeout", True)
@@ -44,14 +48,14 @@ async def test_head_that_does_not_come_in_time_is_408(
 async def test_head_that_came_in_parts_does_not_end_its_connection_later(
     uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrived: list[server.Connection] = []
-    parse = server.Connection.data_received
+    arrived: list[connection.Connection] = []
+    parse = connection.Connection.data_received
 
-    def noting(connection: server.Connection, data: bytes) -> None:
-        parse(connection, data)
-        arrived.append(connection)
+    def noting(heard: connection.Connection, data: bytes) -> None:
+        parse(heard, data)
+        arrived.append(heard)
 
-    monkeypatch.setattr(server.Connection, "data_received", noting)
+    monkeypatch.setattr(connection.Connection, "data_received", noting)
     async with seated(uncalibrated_models) as seat:
         client = seat.deal()
         client.sendall(b"GET /health/live HT")
@@ -107,4 +111,76 @@ async def test_overloaded_worker_turns_away_before_the_body_and_keeps_the_connec
         client.sendall(b"{}")
         assert await asyncio.to_thread(exchange, client, b"") == b""  # closed once it has idled long enough
         busy.close()
+        client.close()
+
+
+async def test_connection_beyond_the_limit_takes_the_place_of_the_one_that_idled_longest(
+    uncalibrated_models: Path,
+) -> None:
+    async with seated(uncalibrated_models, max_connections=3) as seat:
+        busy, first, second = (seat.deal() for _ in range(3))
+        busy.sendall(post("/compare", "x" * 100).encode())  # its body does not come: it is not idle
+        await until(lambda: len(seat.worker._server.idle) == 2)
+        for client in (second, first):  # from now on it is the second that has idled longer
+            assert (await seat.ask(get("/health/live"), client))[0] == 200
+        newcomer = seat.deal()
+        assert (await seat.ask(get("/health/live"), newcomer))[0] == 200
+        assert await asyncio.to_thread(second.recv, 1) == b""
+        assert (await seat.ask(get("/health/live"), first))[0] == 200
+        await until(lambda: seat.closed() == 1)
+        busy.sendall(b"x" * 100)
+        assert (await seat.ask("", busy))[0] == 422
+        for client in (busy, first, second, newcomer):
+            client.close()
+
+
+async def test_connections_that_send_no_whole_head_are_the_first_to_go(uncalibrated_models: Path) -> None:
+    async with seated(uncalibrated_models, max_connections=2) as seat:
+        slow = [seat.deal() for _ in range(2)]
+        for client in slow:
+            client.sendall(b"GET / HT")
+        await until(lambda: len(seat.worker._server.idle) == 2)
+        assert (await seat.ask(get("/health/live")))[0] == 200
+        assert await asyncio.to_thread(slow[0].recv, 1) == b""
+        for client in slow:
+            client.close()
+
+
+def embed_much() -> str:
+    """A request whose answer is larger than what the kernel takes from the service for a client that reads nothing."""
+    item = json.dumps({"base64": b64(tiny_png(1, 0))})
+    body = f'{{"inputs":[{",".join([item] * 256)}]}}'
+    return post("/embed", body) + body
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_client_that_reads_no_answer_is_cut_off(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    monkeypatch.setattr(connection, "READ_S", 0.05)
+    async with seated(uncalibrated_models, keep_alive_s=60) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        client = seat.deal(receive_buffer=2048)
+        # Either its last request, or several in a row, whose answers would each wait for the one before to be read.
+        requests = embed_much().replace("host: x", "host: x\r\nconnection: close") if last else embed_much() * 4
+        await asyncio.to_thread(client.sendall, requests.encode())
+        await until(lambda: seat.closed() == 1)
+        client.close()
+
+
+async def test_client_that_reads_slowly_gets_all_of_its_answer(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_S", 0.2)
+    monkeypatch.setattr(connection, "READ_BYTES", 1)
+    async with seated(uncalibrated_models) as seat:
+        await until(lambda: seat.heard_of(Loaded))
+        client = seat.deal(receive_buffer=2048)
+        await asyncio.to_thread(client.sendall, embed_much().encode())
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += await asyncio.to_thread(client.recv, 8192)
+            await asyncio.sleep(0.01)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["embeddings"]) == 256
         client.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.deploy.files import DEPLOY
 from tests.supervisor.live import DEADLINE_S, wait_for
@@ -50,19 +52,18 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_nginx(folder: Path, replicas: Sequence[int], changed: Mapping[str, str] | None = None) -> Iterator[Gateway]:
+def running_nginx(
+    folder: Path, replicas: Sequence[int], changes: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Gateway]:
     """Start nginx in front of replicas on these ports of the loopback; end it at the end.
 
-    `changed` maps parts of the file, each there once, to what takes their place.
+    `changes` are made to the example's text, each to what is there once.
     """
     assert NGINX is not None
-    port = free_port()
+    port = lasting_port()
     text = (DEPLOY / "nginx" / "twinserve.conf").read_text()
-    changes = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
-    changes |= {"listen 8080;": f"listen 127.0.0.1:{port};"} | dict(changed or {})
-    for number in range(len(replicas) + 1, 3):
-        changes[f"    server twinserve-{number}:8000 max_fails=0;\n"] = ""
-    for before, after in changes.items():
+    ports = {f"twinserve-{number}:8000": f"127.0.0.1:{replica}" for number, replica in enumerate(replicas, start=1)}
+    for before, after in ({**ports, **changes} | {"listen 8080;": f"listen 127.0.0.1:{port};"}).items():
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     (folder / "twinserve.conf").write_text(text)
@@ -70,7 +71,9 @@ def running_nginx(folder: Path, replicas: Sequence[int], changed: Mapping[str, s
     (folder / "nginx.conf").write_text(AROUND.format(folder=folder, user=user))
     process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
     try:
-        wait_for("nginx", lambda: accepts(port) or process.poll() is not None)
+        # The file of its process id comes after the bind: whoever else listened there would be taken for nginx.
+        started = folder / "nginx.pid"
+        wait_for("nginx", lambda: (started.exists() and accepts(port)) or process.poll() is not None)
         assert process.poll() is None, (folder / "error.log").read_text()
         yield Gateway(f"http://127.0.0.1:{port}", folder)
     finally:
@@ -78,11 +81,14 @@ def running_nginx(folder: Path, replicas: Sequence[int], changed: Mapping[str, s
         process.wait(DEADLINE_S)
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listens on at the moment; nginx cannot choose one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def lasting_port() -> int:
+    """A free port of the loopback that the system gives to nobody unasked, so that it is still free a moment later."""
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    for _ in range(100):
+        port = random.randrange(max(1024, first // 2), first)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port")
 
 
 def accepts(port: int) -> bool:

@@ -65,10 +65,12 @@ def test_state_folder_lies_on_the_only_thing_that_may_be_written() -> None:
 
 
 def test_kubernetes_waits_longer_than_the_drain() -> None:
-    _, waits = container()["lifecycle"]["preStop"]["exec"]["command"]
+    delay_s = int(container_settings()["TWINSERVE_DRAIN_DELAY_MS"]) / 1000
     drain_s = int(container_settings()["TWINSERVE_DRAIN_MS"]) / 1000
+    probe = container()["readinessProbe"]
+    assert delay_s > probe["periodSeconds"] * probe["failureThreshold"]
     assert drain_s >= Settings().request_timeout_ms / 1000
-    assert pod()["spec"]["terminationGracePeriodSeconds"] > int(waits) + drain_s
+    assert pod()["spec"]["terminationGracePeriodSeconds"] > delay_s + drain_s
 
 
 def test_no_service_link_takes_the_place_of_a_setting() -> None:

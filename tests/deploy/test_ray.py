@@ -15,7 +15,7 @@ import yaml
 
 from app.settings import Settings
 from tests.deploy.files import DEPLOY, document
-from tests.deploy.nginx import free_port
+from tests.deploy.nginx import lasting_port
 from tests.ray_cluster import RAY, environment, running_cluster
 from tests.serving import client_of, load, make_app, picture, problem
 from tests.supervisor.live import DEADLINE_S, wait_for
@@ -79,7 +79,7 @@ def deployed(uncalibrated_models: Path, tmp_path_factory: pytest.TempPathFactory
     changed["applications"] = [{**APPLICATION, "args": arguments, "deployments": [deployment]}]
     folder = tmp_path_factory.mktemp("ray")
     with running_cluster(2) as cluster, (folder / "log").open("w+") as log:
-        port = free_port()  # now, so that it is none of the cluster's own
+        port = lasting_port()  # now, so that it is none of the cluster's own
         changed["http_options"] = {**CONFIG["http_options"], "host": "127.0.0.1", "port": port}
         (folder / "serve.yaml").write_text(yaml.safe_dump(changed))
         command = [str(RAY / "serve"), "run", str(folder / "serve.yaml"), "--address", cluster.address]

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from app.core.evidence import ImpostorCurve
+from app.core.evidence.bounds import Bounded
+from app.core.evidence.calibration import ImpostorType
 from model_export.recipe import read_recipe
 from model_export.results.__main__ import main
 from model_export.results.unlabelled import Labelled, Trial, embed_others, try_once
 from model_export.subjects import LocalSubject
+from model_export.unlabelled.alike import RandomPairs
 from model_export.unlabelled.hidden import claim_random, count_standing_out
 from tests.model_export.pair_tables import write_pictures
 from tests.tiny import write_tiny
@@ -69,7 +72,7 @@ def test_matches_that_stand_out_are_counted_and_strangers_are_not() -> None:
 def test_the_bound_of_fmr_allows_for_things_of_several_items() -> None:
     found = {"thresholds": (0.125, 0.25, 0.5), "value": (0.2, 0.08, 0.01), "low": (0.17, 0.07, 0.009)}
     curve = ImpostorCurve(impostor="random", k=1, aggregation="single", high=(0.23, 0.095, 0.011), **found)
-    claimed = claim_random(curve, 1000)
+    claimed = claim_random(drawn_together(curve, curve.high), 1000)
     (wider,) = claimed["impostor_curves"]
     share = 0.08 - np.linspace(0, 0.08, 20_000)  # what is left of 0.08 where that much matches
     worst = (share + 0.015 * np.sqrt(1 + (0.08 - share) * 999)).max()
@@ -77,7 +80,20 @@ def test_the_bound_of_fmr_allows_for_things_of_several_items() -> None:
     assert wider.high[2] == 0.011  # too narrow for any share of matches to make it worse
     assert [point.threshold for point in claimed["operating_points"]] == [0.5]
     assert claimed["defaults"] == {"random": "fmr_1e-1"}
-    assert claim_random(curve, 20)["impostor_curves"][0].high == curve.high
+    assert claim_random(drawn_together(curve, curve.high), 20)["impostor_curves"][0].high == curve.high
+
+
+def test_the_bound_is_never_below_that_of_items_drawn_together() -> None:
+    found = {"thresholds": (0.25, 0.5), "value": (0.08, 0.01), "low": (0.07, 0.009), "high": (0.095, 0.011)}
+    curve = ImpostorCurve(impostor="random", k=1, aggregation="single", **found)
+    (claimed,) = claim_random(drawn_together(curve, (0.15, 0.0105)), 20)["impostor_curves"]
+    assert claimed.high == (0.15, 0.011)
+
+
+def drawn_together(curve: ImpostorCurve, high: tuple[float, ...]) -> RandomPairs:
+    value, low, highs = (np.array(side) for side in (curve.value, curve.low, high))
+    kind = ImpostorType(type="random", description="any", unit_pairs=190)
+    return RandomPairs(kind, curve, Bounded(value, low, highs, 0.0))
 
 
 def test_the_command_prints_a_row_for_a_table_of_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
+import socket
 import sys
 import time
 from multiprocessing.connection import Connection, wait
 
 from app.core.bundle import CPU, Bundle
-from app.runtime.control import Died, Drain, Keys, Leaving, Loaded, Refused, Switch, Switched, Up
+from app.runtime.control import Beat, Died, Drain, Keys, Leaving, Loaded, Refused, Switch, Switched, Up
 
 
 def die_at_once(**_: object) -> None:
@@ -74,6 +77,37 @@ def switch_late_in_slot_1(control: Connection, loads: Connection, slot: int, **_
     """Become ready, and in slot 1 take a while for each further switch."""
     become_ready(control, loads)
     obey(control, loads, pause_s=0.5 if slot == 1 else 0.0)
+
+
+def hang(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, and show no life from then on."""
+    become_ready(control, loads)
+    while True:
+        time.sleep(60)
+
+
+def hang_in_a_batch(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, and tell of a batch that does not end."""
+    become_ready(control, loads)
+    for beat in itertools.count(1):
+        control.send(Beat(beat))
+        time.sleep(0.05)
+
+
+def leave_and_stay(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, ask to leave, and never go."""
+    become_ready(control, loads)
+    control.send(Leaving())
+    while True:
+        time.sleep(60)
+
+
+def take_one(control: Connection, loads: Connection, deals: socket.socket, **_: object) -> None:
+    """Become ready, take one of the connections dealt, and die."""
+    become_ready(control, loads)
+    socket.recv_fds(deals, 1, 1)
+    time.sleep(0.5)  # others are dealt meanwhile
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def become_ready(control: Connection, loads: Connection) -> None:

@@ -128,17 +128,20 @@ def socket_inodes(pid: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def live_service(models: Path, **settings: object) -> Iterator[LiveService]:
-    """Start a service on a free port with these settings; kill whatever is left of it at the end."""
+def live_service(models: Path, *, python_path: Path | None = None, **settings: object) -> Iterator[LiveService]:
+    """Start a service on a free port with these settings; kill whatever is left of it at the end.
+
+    Each of its processes first runs the sitecustomize.py in `python_path`.
+    """
     with tempfile.TemporaryDirectory(prefix="twinserve-test-") as temporary:  # a killed service cannot tidy up
-        yield from _run(models, settings, temporary)
+        variables = {"TMPDIR": temporary} | ({} if python_path is None else {"PYTHONPATH": str(python_path)})
+        yield from _run(models, settings, variables)
 
 
-def _run(models: Path, settings: Mapping[str, object], temporary: str) -> Iterator[LiveService]:
+def _run(models: Path, settings: Mapping[str, object], variables: Mapping[str, str]) -> Iterator[LiveService]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("TWINSERVE_")}
     chosen = {"models": models, "port": 0, "workers": 1, "device": "cpu", **settings}
-    own["TMPDIR"] = temporary
-    environment = own | {f"TWINSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
+    environment = own | dict(variables) | {f"TWINSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     process = subprocess.Popen([sys.executable, "-m", "app"], stderr=subprocess.PIPE, text=True, env=environment)
     service = LiveService(process)
     workers: list[int] = []

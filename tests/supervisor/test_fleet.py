@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 
@@ -40,6 +41,7 @@ class Judge:
         self.gave_up: list[str] = []
         self.ready: list[int] = []
         self.swapping: list[bool] = []
+        self.connections: list[socket.socket] = []
 
     def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         assert bool(serving) == bool(workers_ready)
@@ -52,6 +54,9 @@ class Judge:
 
     def changed(self) -> None:
         pass
+
+    def returned(self, connections: list[socket.socket]) -> None:
+        self.connections.extend(connections)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -67,8 +72,8 @@ async def until(look: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def fleet_of(target: Target, judge: Judge, size: int = 1) -> Fleet:
-    fleet = Fleet(size, target, dict, judge)
+def fleet_of(target: Target, judge: Judge, size: int = 1, **seconds: float) -> Fleet:
+    fleet = Fleet(size, target, dict, judge, **seconds)
     serve(fleet, 1, OLD)
     fleet.start()
     return fleet
@@ -76,10 +81,10 @@ def fleet_of(target: Target, judge: Judge, size: int = 1) -> Fleet:
 
 async def test_drained_workers_end_by_themselves_and_stay_gone() -> None:
     judge = Judge()
-    fleet = fleet_of(fakes.serve_until_drained, judge, size=2)
+    fleet = fleet_of(fakes.serve_until_drained, judge, size=2, drain_s=10)
     await until(lambda: fleet.counts() == {"ready": 2, "not_ready": 0})
     assert fleet.providers() == {"CPUExecutionProvider"}
-    await fleet.drain(10)
+    await fleet.drain()
     assert fleet.counts() == {"ready": 0, "not_ready": 2}
     assert fleet.candidates() == []
     assert judge.lines == []
@@ -89,15 +94,15 @@ async def test_worker_that_does_not_drain_in_time_is_killed() -> None:
     fleet = fleet_of(fakes.ignore_drain, Judge())
     await until(lambda: fleet.counts()["ready"])
     began = time.monotonic()
-    await fleet.drain(0)
+    await fleet.drain()
     assert time.monotonic() - began < 10
 
 
 async def test_stop_while_workers_start_does_not_wait_for_them() -> None:
-    fleet = fleet_of(fakes.ignore_drain, Judge())
+    fleet = fleet_of(fakes.ignore_drain, Judge(), drain_s=30)
     await asyncio.sleep(0)  # the process is being started now
     began = time.monotonic()
-    await fleet.drain(30)
+    await fleet.drain()
     assert time.monotonic() - began < 10
 
 
@@ -106,7 +111,7 @@ async def test_keys_told_while_a_worker_starts_reach_it() -> None:
     await asyncio.sleep(0)  # the process is being started now, with the keys of before
     fleet.tell(Keys("", 0))
     await until(lambda: fleet.counts()["ready"])
-    await fleet.drain(10)
+    await fleet.drain()
 
 
 async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service() -> None:
@@ -117,7 +122,7 @@ async def test_worker_that_dies_five_times_before_it_is_ready_ends_the_service()
     assert [line.partition("; ")[2] for line in judge.lines] == [
         f"the next one starts in {wait} s" for wait in (0.1, 0.2, 0.4, 0.8, 1.6)
     ]
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_dead_engine_takes_readiness_down_before_its_worker_is_replaced() -> None:
@@ -128,7 +133,7 @@ async def test_dead_engine_takes_readiness_down_before_its_worker_is_replaced() 
     assert "exited with 70" in judge.lines[1]
     assert 0 in judge.ready[judge.ready.index(1) :]
     assert not judge.gave_up
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replaced() -> None:
@@ -137,7 +142,7 @@ async def test_worker_that_asks_to_leave_gets_no_more_connections_and_is_replace
     await until(lambda: len(judge.lines) >= 2)
     assert all("exited with 0" in line for line in judge.lines)
     assert not judge.gave_up
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_new_bundle_is_loaded_by_all_and_served_by_none_before_all_are_told() -> None:
@@ -153,7 +158,7 @@ async def test_new_bundle_is_loaded_by_all_and_served_by_none_before_all_are_tol
         await fleet.settled()
     assert not judge.swapping[-1]
     assert judge.lines == []
-    await fleet.drain(10)
+    await fleet.drain()
 
 
 async def test_bundle_that_no_worker_survives_is_refused_and_costs_one_worker_at_a_time() -> None:
@@ -167,7 +172,7 @@ async def test_bundle_that_no_worker_survives_is_refused_and_costs_one_worker_at
     await until(lambda: fleet.counts()["ready"] == 2)
     assert len(judge.lines) == 2
     assert all("SIGABRT" in line for line in judge.lines)
-    await fleet.drain(0)
+    await fleet.drain()
 
 
 async def test_bundle_that_one_worker_refuses_is_refused_for_all() -> None:
@@ -176,7 +181,7 @@ async def test_bundle_that_one_worker_refuses_is_refused_for_all() -> None:
     async with asyncio.timeout(90):
         assert await fleet.load({digest(NEW): NEW}) == {digest(NEW): "not here"}
         assert await fleet.load({digest(NEW): NEW}) == {}  # asked again, it is tried again
-    await fleet.drain(10)
+    await fleet.drain()
 
 
 async def test_worker_that_starts_after_a_change_serves_what_the_others_do() -> None:
@@ -190,4 +195,62 @@ async def test_worker_that_starts_after_a_change_serves_what_the_others_do() -> 
     worker.kill()
     await until(lambda: fleet._workers[0] is not worker and fleet.counts()["ready"])
     assert (fleet._workers[0].generation, set(fleet._workers[0].loaded)) == (2, {digest(NEW)})
-    await fleet.drain(10)
+    await fleet.drain()
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        (fakes.hang, "no sign of life for 0.5 s"),
+        (fakes.hang_in_a_batch, "one batch has been running for 0.5 s"),
+    ],
+)
+async def test_worker_that_hangs_is_not_ready_and_is_killed_and_replaced(target: Target, fault: str) -> None:
+    judge = Judge()
+    fleet = fleet_of(target, judge, watchdog_s=0.5)
+    await until(lambda: len(judge.lines) >= 2)
+    assert judge.lines[0].endswith(f"hangs and is killed: {fault}")
+    assert "killed by SIGKILL; the next one starts in 0.1 s" in judge.lines[1]
+    assert 0 in judge.ready[judge.ready.index(1) :]
+    before = judge.ready.count(1)
+    await until(lambda: judge.ready.count(1) > before)  # the next one
+    await fleet.drain()
+
+
+async def test_worker_that_hangs_is_left_alone_where_the_watchdog_is_off() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.hang, judge)
+    await until(lambda: fleet.counts()["ready"])
+    await asyncio.sleep(1)
+    assert fleet.counts()["ready"] == 1
+    await fleet.drain()
+    assert judge.lines == []
+
+
+async def test_worker_that_wants_to_leave_and_does_not_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.supervisor.fleet.DEAD_ON_ARRIVAL_S", 0.2)
+    judge = Judge()
+    fleet = fleet_of(fakes.leave_and_stay, judge)
+    await until(lambda: judge.lines)
+    assert "killed by SIGKILL" in judge.lines[0]
+    await fleet.drain()
+
+
+async def test_connections_that_a_dead_worker_had_not_taken_come_back() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.take_one, judge)
+    await until(lambda: fleet.counts()["ready"])
+    pairs = [socket.socketpair() for _ in range(3)]
+    for ours, theirs in pairs:
+        assert fleet.deal(0, theirs)
+        theirs.close()
+        ours.setblocking(False)
+    await until(lambda: judge.lines)
+    await fleet.drain()
+    for number, connection in enumerate(judge.connections):
+        connection.send(b"%d" % number)
+        connection.close()
+    assert len(judge.connections) == 2
+    assert [ours.recv(9) for ours, _ in pairs] == [b"", b"0", b"1"]
+    for ours, _ in pairs:
+        ours.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,6 +50,9 @@ class Running:
     def changed(self) -> None:
         pass
 
+    def returned(self, connections: list[socket.socket]) -> None:
+        assert not connections
+
     def say(self, line: str) -> None:
         self.lines.append(line)
 
@@ -69,7 +73,7 @@ async def running(models: Path, target: Target, **settings: Any) -> AsyncIterato
         await until(lambda: service.fleet.counts()["ready"] == 2)
         yield service
     finally:
-        await service.fleet.drain(0)
+        await service.fleet.drain()
 
 
 async def test_reload_is_over_only_when_every_worker_has_switched_and_readiness_is_down_meanwhile(

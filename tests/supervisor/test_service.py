@@ -172,6 +172,38 @@ def test_stop_finishes_the_request_under_way_and_exits_0(uncalibrated_models: Pa
         assert service.wait_exit() == 0
 
 
+def test_stop_goes_on_for_a_while_and_says_that_it_is_not_ready(uncalibrated_models: Path) -> None:
+    with live_service(uncalibrated_models, drain_delay_ms=1_000_000) as service:
+        service.wait_ready(1)
+        with client_of(service) as kept:
+            assert "connection" not in compare(kept).headers
+            service.process.send_signal(signal.SIGTERM)
+            wait_for("readiness to fall", lambda: service.get("/health/ready").status_code == 503)
+            for client in (kept, newcomer := client_of(service)):
+                answer = compare(client)
+                assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+            newcomer.close()
+            assert service.get("/health/ready").json()["models"]["tiny@1.0.0"]["reason"] == "the service is stopping"
+            assert service.get("/health/live").status_code == 200
+        service.process.send_signal(signal.SIGINT)  # somebody does not want to wait
+        assert service.wait_exit() == 0
+
+
+def test_stop_goes_on_no_longer_than_it_was_told_to(uncalibrated_models: Path) -> None:
+    with live_service(uncalibrated_models, drain_delay_ms=1000) as service:
+        service.wait_ready(1)
+        service.process.send_signal(signal.SIGTERM)
+        wait_for("end of listening", lambda: refuses(service.port))
+        assert service.wait_exit() == 0
+
+
+def test_interrupt_at_a_terminal_does_not_go_on(uncalibrated_models: Path) -> None:
+    with live_service(uncalibrated_models, drain_delay_ms=1_000_000) as service:
+        service.wait_ready(1)
+        service.process.send_signal(signal.SIGINT)
+        assert service.wait_exit() == 0
+
+
 def refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
