@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -21,8 +22,9 @@ from app.api.door import Door
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import DeviceUnavailable, NotReady
+from app.core.evidence import Calibration, score_edges
 from app.core.modalities.base import Limits
-from app.core.observe import ModelState, Readiness
+from app.core.observe import ModelState, Readiness, Tracer
 from app.runtime.control import (
     Channel,
     Closed,
@@ -39,7 +41,7 @@ from app.runtime.control import (
 from app.runtime.registry import Registry, load_models
 from app.service import Service
 from app.settings import Settings
-from app.telemetry import States, Telemetry, log_to_stderr
+from app.telemetry import Drift, ModelFacts, States, Telemetry, facts_of, log_to_stderr, tracer_of
 
 FAILED = 70  # sysexits.h: internal software error
 PREPARE_THREADS = 2
@@ -50,7 +52,12 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    service: Service, *, readiness: Callable[[], Readiness], settings: Settings, telemetry: Telemetry
+    service: Service,
+    *,
+    readiness: Callable[[], Readiness],
+    settings: Settings,
+    telemetry: Telemetry,
+    tracer: Tracer | None = None,
 ) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
     return build(
@@ -62,6 +69,7 @@ def create_app(
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
         max_requests=settings.max_requests,
+        tracer=tracer,
     )
 
 
@@ -79,9 +87,14 @@ def run_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the supervisor decides
     log_to_stderr(settings.log_level)
     worker = Worker(Channel(control), settings, bundles, aliases)
-    telemetry = Telemetry.shared(metrics, slot, states=States(worker.workers))
+    states = States(worker.workers, restarts=worker.restarts, models=worker.facts)
+    drift = Drift(worker.calibrations, folder=metrics / "scores")
+    telemetry = Telemetry.shared(metrics, slot, states=states, drift=drift)
+    tracer = tracer_of(os.environ)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(worker.run(telemetry, deals))
+        exit_code = runner.run(worker.run(telemetry, deals, tracer))
+    tracer.close()
+    return exit_code
 
 
 class Worker:
@@ -103,7 +116,7 @@ class Worker:
         self._closed = 0
         self._exit_code = 0
 
-    async def run(self, telemetry: Telemetry, deals: socket.socket) -> int:
+    async def run(self, telemetry: Telemetry, deals: socket.socket, tracer: Tracer | None = None) -> int:
         """Serve until drained."""
         loop = asyncio.get_running_loop()
         inference_threads = CPU_BATCHES if self._settings.device == "cpu" else CUDA_BATCHES
@@ -112,7 +125,9 @@ class Worker:
             ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
         ):
             service = Service(self.models, telemetry, prepare, today)
-            app = create_app(service, readiness=self.readiness, settings=self._settings, telemetry=telemetry)
+            app = create_app(
+                service, readiness=self.readiness, settings=self._settings, telemetry=telemetry, tracer=tracer
+            )
             self._server = DealtServer(
                 app,
                 deals,
@@ -146,6 +161,18 @@ class Worker:
         """Return how many workers the supervisor last told of, by state."""
         return self._told.workers
 
+    def restarts(self) -> int:
+        """Return how many workers the supervisor last told to have replaced."""
+        return self._told.restarts
+
+    def facts(self) -> list[ModelFacts]:
+        """Return what metrics tell of the models now served."""
+        return [facts_of(model.bundle, model.encoder.provider) for model in self._registry or ()]
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """Return the evidence of the models now served, by key; a model without any is left out."""
+        return {model.key: found for model in self._registry or () if (found := model.bundle.calibration) is not None}
+
     def _load(self, loop: asyncio.AbstractEventLoop, telemetry: Telemetry, inference: ThreadPoolExecutor) -> None:
         settings = self._settings
         try:
@@ -171,14 +198,16 @@ class Worker:
             self._from_thread(loop, self._fail, f"models could not be loaded ({type(error).__name__})", False)
         else:
             self._bundles.clear()  # whoever started this process still holds the list, and so every graph in it
-            self._from_thread(loop, self._loaded, registry, refused)
+            self._from_thread(loop, self._loaded, registry, refused, telemetry)
 
     def _from_thread(self, loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: the worker was stopped meanwhile
             loop.call_soon_threadsafe(call, *arguments)
 
-    def _loaded(self, registry: Registry, refused: Mapping[str, str]) -> None:
+    def _loaded(self, registry: Registry, refused: Mapping[str, str], telemetry: Telemetry) -> None:
         self._registry = registry
+        for key, calibration in self.calibrations().items():
+            telemetry.watch_scores(key, score_edges(calibration))
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()

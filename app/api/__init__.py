@@ -17,7 +17,7 @@ from app import __version__
 from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.routes import Endpoints, Metrics, make_routes
-from app.core.observe import Observer, Readiness
+from app.core.observe import Observer, Readiness, Tracer
 from app.service import Service
 
 
@@ -31,6 +31,7 @@ def build(
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
+    tracer: Tracer | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
@@ -44,6 +45,7 @@ def build(
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
+        tracer=tracer,
     )
 
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from app.api import bodies, docs, errors
-from app.api.door import REQUEST_ID
+from app.api.door import REQUEST_ID, STEPS
 from app.api.responses import comparison, embeddings, json_response, matched, notices
 from app.core.errors import TwinserveError
 from app.core.observe import Observer, Readiness
@@ -36,7 +36,9 @@ class Endpoints:
     async def compare(self, request: Request) -> Response:
         """One pair; its items' errors are the request's."""
         judging, a, b = await bodies.read_compare(request, self._max_items)
-        [result] = await self._service.compare(judging.model, [(a, b)], judging.selectors, judging.prior)
+        [result] = await self._service.compare(
+            judging.model, [(a, b)], judging.selectors, judging.prior, steps=request.scope[STEPS]
+        )
         if isinstance(result, TwinserveError):
             raise result
         return json_response(comparison(result))
@@ -45,7 +47,7 @@ class Endpoints:
         """Many pairs; an item's error is its pair's answer."""
         body = await bodies.read_pairs(request, self._max_items)
         pairs = [(pair.a, pair.b) for pair in body.pairs]
-        results = await self._service.compare(body.model, pairs, body.selectors, body.prior)
+        results = await self._service.compare(body.model, pairs, body.selectors, body.prior, steps=request.scope[STEPS])
         answers, noticed = [], []
         for index, result in enumerate(results):
             prefix = f"/pairs/{index}"
@@ -61,13 +63,15 @@ class Endpoints:
         """One probe against a file of references; an item's error is the request's."""
         body = await bodies.read_match(request, self._max_items)
         references = [Reference(one.id, one.items) for one in body.references]
-        result = await self._service.match(body.model, body.probe, references, body.aggregation, body.selectors)
+        result = await self._service.match(
+            body.model, body.probe, references, body.aggregation, body.selectors, steps=request.scope[STEPS]
+        )
         return json_response(matched(result))
 
     async def embed(self, request: Request) -> Response:
         """Embeddings of all inputs, or the first bad input's error."""
         embedding, inputs = await bodies.read_inputs(request, self._max_items)
-        result = await self._service.embed(embedding.model, inputs)
+        result = await self._service.embed(embedding.model, inputs, steps=request.scope[STEPS])
         return json_response(embeddings(result, embedding.encoding_format))
 
     async def models(self, request: Request) -> Response:

@@ -49,6 +49,7 @@ class Fleet:
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._restarts = 0
 
     def start(self) -> None:
         """Start every worker, and keep each slot filled from now on."""
@@ -73,6 +74,7 @@ class Fleet:
                 self._owner.give_up(line, hopeless=False)
                 return
             await asyncio.sleep(wait_s)
+            self._restarts += 1
 
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
@@ -108,11 +110,19 @@ class Fleet:
         """What workers are told now."""
         ready = [worker for worker in self._workers.values() if worker.state == "ready"]
         serving = frozenset[str]().union(*(worker.serving for worker in ready))
-        return Told(self._owner.readiness(serving, len(ready)), self.counts())
+        return Told(self._owner.readiness(serving, len(ready)), self.counts(), self._restarts)
 
     def providers(self) -> set[str]:
         """The inference providers in use."""
         return {provider for worker in self._workers.values() for provider in worker.serving.values()}
+
+    def restarts(self) -> int:
+        """How many processes were started in place of one that died."""
+        return self._restarts
+
+    def serving(self) -> set[tuple[str, str]]:
+        """The bundles that workers serve, and on which provider: (key, provider)."""
+        return {pair for worker in self._workers.values() for pair in worker.serving.items()}
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""

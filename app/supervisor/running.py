@@ -22,6 +22,7 @@ import prometheus_client
 
 from app import __version__
 from app.core.errors import BundleRefused
+from app.core.evidence import Calibration
 from app.core.observe import Readiness
 from app.runtime.control import loop_factory
 from app.runtime.cpus import available_cpus
@@ -31,7 +32,7 @@ from app.supervisor.fleet import Fleet
 from app.supervisor.listening import Acceptor, bind, url
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.worker import Target, enter
-from app.telemetry import States, shared_registry
+from app.telemetry import Drift, ModelFacts, States, facts_of, shared_registry
 
 STOPPED, UNABLE, NO_MODELS = 0, 2, 3
 DESCRIPTORS = 65_536
@@ -169,6 +170,13 @@ class Supervisor:
             "metrics": self._metrics,
         }
 
+    def _facts(self) -> list[ModelFacts]:
+        bundles = {bundle.key: bundle for bundle in self._catalogue.bundles}
+        return [facts_of(bundles[key], provider) for key, provider in sorted(self._fleet.serving()) if key in bundles]
+
+    def _calibrations(self) -> dict[str, Calibration]:
+        return {one.key: one.calibration for one in self._catalogue.bundles if one.calibration is not None}
+
     def _introduce(self) -> None:
         names = ", ".join(
             f"{bundle.key} (default)" if bundle.key == self._catalogue.default_key else bundle.key
@@ -183,7 +191,9 @@ class Supervisor:
         if self._settings.metrics_port is None:
             yield
             return
-        registry = shared_registry(self._metrics, states=States(self._fleet.counts))
+        states = States(self._fleet.counts, restarts=self._fleet.restarts, models=self._facts)
+        drift = Drift(self._calibrations, folder=self._metrics / "scores")
+        registry = shared_registry(self._metrics, states=states, drift=drift)
         try:
             server, thread = prometheus_client.start_http_server(
                 self._settings.metrics_port, self._settings.host, registry
