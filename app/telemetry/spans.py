@@ -22,8 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app import __version__
 from app.core.observe import Steps, Trace, Tracer
 
-CLOSE_S = 2.0
-"""How long a stop waits for a collector to take the last spans."""
+CLOSE_S = 1.5
+"""How long a stop waits for a collector to take the last spans; the supervisor kills a worker that is 2 s late."""
 
 PROPAGATOR = TraceContextTextMapPropagator()
 
