@@ -24,7 +24,8 @@ from app.core.bundle import Bundle
 from app.core.errors import DeviceUnavailable, NotReady
 from app.core.evidence import Calibration, score_edges
 from app.core.modalities.base import Limits
-from app.core.observe import ModelState, Readiness, Tracer
+from app.core.observe import ModelState, Observer, Readiness, Tracer
+from app.records import AuditFile, read_signer
 from app.runtime.control import (
     Channel,
     Closed,
@@ -39,7 +40,7 @@ from app.runtime.control import (
     loop_factory,
 )
 from app.runtime.registry import Registry, load_models
-from app.service import Service
+from app.service import Recorder, Service
 from app.settings import Settings
 from app.telemetry import Drift, ModelFacts, States, Telemetry, facts_of, log_to_stderr, tracer_of
 
@@ -57,6 +58,7 @@ def create_app(
     readiness: Callable[[], Readiness],
     settings: Settings,
     telemetry: Telemetry,
+    recorder: Recorder,
     tracer: Tracer | None = None,
 ) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
@@ -65,6 +67,7 @@ def create_app(
         readiness=readiness,
         metrics=telemetry.exposition if settings.metrics_port is None else None,
         observer=telemetry,
+        recorder=recorder,
         max_body_bytes=settings.max_body_bytes,
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
@@ -86,7 +89,7 @@ def run_worker(
     """Be the worker in `slot` until told to drain, and return the exit code. `metrics` is the folder of all slots."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the supervisor decides
     log_to_stderr(settings.log_level)
-    worker = Worker(Channel(control), settings, bundles, aliases)
+    worker = Worker(Channel(control), settings, bundles, aliases, slot=slot)
     states = States(worker.workers, restarts=worker.restarts, models=worker.facts)
     drift = Drift(worker.calibrations, folder=metrics / "scores")
     telemetry = Telemetry.shared(metrics, slot, states=states, drift=drift)
@@ -106,7 +109,10 @@ class Worker:
         settings: Settings,
         bundles: list[Bundle],
         aliases: Mapping[str, str],
+        *,
+        slot: int = 0,
     ) -> None:
+        self._slot = slot
         self._channel = channel
         self._settings = settings
         self._bundles = bundles
@@ -119,6 +125,13 @@ class Worker:
     async def run(self, telemetry: Telemetry, deals: socket.socket, tracer: Tracer | None = None) -> int:
         """Serve until drained."""
         loop = asyncio.get_running_loop()
+        audit = None
+        try:
+            audit = open_audit(self._settings, self._slot)
+            recorder = make_recorder(self._settings, telemetry, audit)
+        except (OSError, ValueError) as error:
+            self._tell(Died(f"verdicts cannot be recorded: {error}", hopeless=True))
+            return FAILED
         inference_threads = CPU_BATCHES if self._settings.device == "cpu" else CUDA_BATCHES
         with (
             ThreadPoolExecutor(inference_threads, "inference") as inference,
@@ -126,7 +139,12 @@ class Worker:
         ):
             service = Service(self.models, telemetry, prepare, today)
             app = create_app(
-                service, readiness=self.readiness, settings=self._settings, telemetry=telemetry, tracer=tracer
+                service,
+                readiness=self.readiness,
+                settings=self._settings,
+                telemetry=telemetry,
+                recorder=recorder,
+                tracer=tracer,
             )
             self._server = DealtServer(
                 app,
@@ -144,6 +162,8 @@ class Worker:
             await self._server.serve_dealt()
             if self._registry is not None:
                 await self._registry.close()
+            if audit is not None:
+                audit.close()
             self._channel.close()
         return self._exit_code
 
@@ -244,6 +264,30 @@ def give_back_memory() -> None:
     """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def open_audit(settings: Settings, slot: int) -> AuditFile | None:
+    """Return the file of decisions of the worker in `slot`, None where none is kept. Raises OSError."""
+    if not settings.audit or settings.state_dir is None:
+        return None
+    return AuditFile(
+        settings.state_dir / "audit",
+        f"worker-{slot}",
+        file_bytes=settings.audit_file_bytes,
+        files=settings.audit_files,
+    )
+
+
+def make_recorder(settings: Settings, observer: Observer, audit: AuditFile | None = None) -> Recorder:
+    """Return what makes records as the settings say. Raises ValueError for a key file that holds no key."""
+    key = settings.record_key_file
+    return Recorder(
+        observer,
+        lambda: datetime.now(UTC),
+        signer=None if key is None else read_signer(key),
+        audit=audit,
+        refuses=settings.audit_on_failure == "refuse",
+    )
 
 
 def today() -> date:

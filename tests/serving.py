@@ -26,6 +26,7 @@ from app.runtime.batcher import Batcher
 from app.runtime.engine import Encoded, Work
 from app.runtime.queue import Deferred
 from app.runtime.registry import Model, Registry, load_models
+from app.service import Recorder as DecisionRecorder
 from app.service import Service
 from tests.tiny import tiny_png
 
@@ -65,6 +66,7 @@ def make_app(models: Registry | Callable[[], Registry], *, executor: Executor = 
         "readiness": lambda: Readiness(True, {"tiny@1.0.0": ModelState(True)}),
         "metrics": lambda: (b"up 1\n", "text/plain; version=0.0.4; charset=utf-8"),
         "observer": observer,
+        "recorder": DecisionRecorder(observer, lambda: datetime.now(UTC)),
         "max_body_bytes": LIMITS.max_body_bytes,
         "max_items": 32,
         "request_timeout_ms": 20_000,

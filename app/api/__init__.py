@@ -18,7 +18,7 @@ from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.routes import Endpoints, Metrics, make_routes
 from app.core.observe import Observer, Readiness, Tracer
-from app.service import Service
+from app.service import Recorder, Service
 
 
 def build(
@@ -27,6 +27,7 @@ def build(
     readiness: Callable[[], Readiness],
     metrics: Metrics | None,
     observer: Observer,
+    recorder: Recorder,
     max_body_bytes: int,
     max_items: int,
     request_timeout_ms: int,
@@ -38,7 +39,7 @@ def build(
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those
     under way at once; `max_items` those of one request, of which a pair has two.
     """
-    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics)
+    routes = make_routes(Endpoints(service, readiness, observer, max_items, recorder), metrics)
     return Door(
         _Application(routes),
         observer=observer,

@@ -56,10 +56,10 @@ def reasons(given: Sequence[Reason]) -> list[dict[str, str | None]]:
     return [{"code": reason.code, "side": reason.side, "detail": reason.detail} for reason in given]
 
 
-def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
-    """The answer for one pair: all keys, always."""
+def comparison(result: Comparison, prefix: str = "", record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The answer for one pair: all keys, always, but `record`."""
     judgement = result.judgement
-    return {
+    answer = {
         "verdict": judgement.verdict,
         "reasons": reasons(judgement.reasons),
         "score": result.score,
@@ -73,10 +73,12 @@ def comparison(result: Comparison, prefix: str = "") -> dict[str, Any]:
         "version": result.bundle.version,
         "fingerprint": result.bundle.fingerprint,
     }
+    return answer if record is None else {**answer, "record": record}
 
 
-def matched(result: Matched) -> dict[str, Any]:
-    """The answer of /match: every reference, the highest score first."""
+def matched(result: Matched, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The answer of /match: every reference, the highest score first, each with its record where there are any."""
+    own = [{"record": record} for record in records] or [{}] * len(result.references)
     return {
         "verdict": result.verdict,
         "best": result.best,
@@ -91,8 +93,9 @@ def matched(result: Matched) -> dict[str, Any]:
                 "log_likelihood_ratio": reference.judgement.log_likelihood_ratio,
                 "fmr_at_score": reference.judgement.fmr_at_score,
                 "operating_point": reference.judgement.operating_point,
+                **record,
             }
-            for reference in result.references
+            for reference, record in zip(result.references, own, strict=True)
         ],
         "family": result.family,
         "aggregation": result.aggregation,

@@ -151,7 +151,14 @@ class Service:
         sides = await self._encode(served, file.items, steps)
         began = time.perf_counter()
         matched = judge_references(
-            file, sides, choices, aggregation, served.bundle, max_fmr=selectors.max_fmr, today=self._today()
+            file,
+            sides,
+            choices,
+            aggregation,
+            served.bundle,
+            provider=served.encoder.provider,
+            max_fmr=selectors.max_fmr,
+            today=self._today(),
         )
         for reference in matched.references:
             self._observer.verdict(served.key, choices[reference.items].label, reference.judgement.verdict)

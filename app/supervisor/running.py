@@ -24,6 +24,7 @@ from app import __version__
 from app.core.errors import BundleRefused
 from app.core.evidence import Calibration
 from app.core.observe import Readiness
+from app.records import read_signer
 from app.runtime.control import loop_factory
 from app.runtime.cpus import available_cpus
 from app.settings import Settings
@@ -50,6 +51,12 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
     with contextlib.ExitStack() as cleanup:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
+        if settings.record_key_file is not None:
+            try:
+                read_signer(settings.record_key_file)
+            except ValueError as error:
+                say(f"TWINSERVE_RECORD_KEY_FILE={settings.record_key_file}: {error}")
+                return UNABLE
         try:
             listener = cleanup.enter_context(bind(settings.host, settings.port))
         except OSError as error:

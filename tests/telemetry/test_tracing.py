@@ -177,9 +177,7 @@ def test_nothing_is_exported_unless_asked_for(environment: dict[str, str], caplo
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    "more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=min
-)
+@pytest.mark.parametrize("more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=min)
 def test_what_is_not_spoken_is_told(more: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     tracer = tracer_of({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", **more})
     assert type(tracer) is Tracer
