@@ -125,10 +125,8 @@ class Worker:
     async def run(self, telemetry: Telemetry, deals: socket.socket, tracer: Tracer | None = None) -> int:
         """Serve until drained."""
         loop = asyncio.get_running_loop()
-        audit = None
         try:
-            audit = open_audit(self._settings, self._slot)
-            recorder = make_recorder(self._settings, telemetry, audit)
+            recorder = make_recorder(self._settings, self._slot, telemetry)
         except (OSError, ValueError) as error:
             self._tell(Died(f"verdicts cannot be recorded: {error}", hopeless=True))
             return FAILED
@@ -162,8 +160,7 @@ class Worker:
             await self._server.serve_dealt()
             if self._registry is not None:
                 await self._registry.close()
-            if audit is not None:
-                audit.close()
+            recorder.close()
             self._channel.close()
         return self._exit_code
 
@@ -266,28 +263,18 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def open_audit(settings: Settings, slot: int) -> AuditFile | None:
-    """Return the file of decisions of the worker in `slot`, None where none is kept. Raises OSError."""
-    if not settings.audit or settings.state_dir is None:
-        return None
-    return AuditFile(
-        settings.state_dir / "audit",
-        f"worker-{slot}",
-        file_bytes=settings.audit_file_bytes,
-        files=settings.audit_files,
-    )
+def make_recorder(settings: Settings, slot: int, observer: Observer) -> Recorder:
+    """Return what makes records as the settings say, and keeps those of the worker in `slot` where they are to be kept.
 
-
-def make_recorder(settings: Settings, observer: Observer, audit: AuditFile | None = None) -> Recorder:
-    """Return what makes records as the settings say. Raises ValueError for a key file that holds no key."""
-    key = settings.record_key_file
-    return Recorder(
-        observer,
-        lambda: datetime.now(UTC),
-        signer=None if key is None else read_signer(key),
-        audit=audit,
-        refuses=settings.audit_on_failure == "refuse",
-    )
+    Raises ValueError for a key file that holds no key, OSError where its file cannot be opened.
+    """
+    key, state, audit = settings.record_key_file, settings.state_dir, None
+    signer = None if key is None else read_signer(key)
+    if settings.audit and state is not None:
+        bounds = {"file_bytes": settings.audit_file_bytes, "files": settings.audit_files}
+        audit = AuditFile(state / "audit", f"worker-{slot}", **bounds)
+    refuses = settings.audit_on_failure == "refuse"
+    return Recorder(observer, lambda: datetime.now(UTC), signer=signer, audit=audit, refuses=refuses)
 
 
 def today() -> date:

@@ -85,10 +85,10 @@ def _replay(  # noqa: PLR0917  (as the command line gives them)
     score = shortest(now.score)
     difference = abs(score - record.score)
     print(
-        f"score: {record.score:g} on {record.provider}, now {score:g} on {provider}; "
+        f"score: {record.score!r} on {record.provider}, now {score!r} on {provider}; "
         f"difference {difference:g}, guard band {record.guard_band:g}"
     )
-    where = "no operating point" if record.operating_point is None else f"{record.operating_point.threshold:g}"
+    where = "no operating point" if record.operating_point is None else repr(record.operating_point.threshold)
     print(f"verdict: {record.verdict}, threshold {where}")
     faults = [] if difference <= record.guard_band else ["the score"]
     return [*faults, *_verdict_faults(record), *_evidence_faults(record, bundle, now)]

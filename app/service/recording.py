@@ -83,6 +83,11 @@ class Recorder:
         """Whether every verdict is to be recorded, asked for or not."""
         return self._audit is not None
 
+    def close(self) -> None:
+        """Close the file."""
+        if self._audit is not None:
+            self._audit.close()
+
     def compared(self, request: Request, results: Mapping[str, Comparison]) -> dict[str, dict[str, Any]]:
         """The records of pairs, by pointer as the results are. Raises NotReady where they must be kept and cannot."""
         return self._record(

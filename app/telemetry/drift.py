@@ -80,12 +80,11 @@ class Drift:
             written.write_text(json.dumps(counts))
             written.replace(file)
         kept = sorted((int(one.stem), one) for one in self._folder.glob("*.json"))
-        *older, base = [one for when, one in kept if when <= hour - HOURS] or [None]
-        for old in older:
+        past = [one for when, one in kept if when <= hour - HOURS]
+        for old in past[:-1]:
             old.unlink(missing_ok=True)
-        if base is None:
-            return {}  # younger than a day: everything counts
-        before: Mapping[str, Sequence[float]] = json.loads(base.read_text())
+        # Without any the service is younger than a day, and everything counts.
+        before: Mapping[str, Sequence[float]] = json.loads(past[-1].read_text()) if past else {}
         return before
 
 

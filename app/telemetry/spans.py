@@ -74,8 +74,9 @@ class _SpanTrace(Trace):
         """End the span, after one below it for each step."""
         if self._span.is_recording():
             self._span.update_name(f"{self._method} {route}")
-            attributes = {"http.route": route, "http.response.status_code": status, "twinserve.request_id": request_id}
-            self._span.set_attributes(attributes)
+            self._span.set_attribute("http.route", route)
+            self._span.set_attribute("http.response.status_code", status)
+            self._span.set_attribute("twinserve.request_id", request_id)
             if status >= 500:
                 self._span.set_status(Status(StatusCode.ERROR))
             inside = otel.set_span_in_context(self._span)

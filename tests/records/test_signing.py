@@ -74,9 +74,21 @@ def test_openssl_makes_keys_and_verifies_records_without_us(tmp_path: Path) -> N
     data, signature = tmp_path / "data", tmp_path / "signature"
     data.write_bytes(rfc8785.dumps(CONTENT))
     signature.write_bytes(base64.b64decode(sealed["signature"]["value"]))
-    verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin", "-in", data, "-sigfile", signature]
+    verify: list[str | Path] = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        public,
+        "-rawin",
+        "-in",
+        data,
+        "-sigfile",
+        signature,
+    ]
     subprocess.run(verify, check=True, capture_output=True)
-    convert = ["openssl", "pkey", "-pubin", "-in", public, "-outform", "DER"]
+    convert: list[str | Path] = ["openssl", "pkey", "-pubin", "-in", public, "-outform", "DER"]
     raw = subprocess.run(convert, check=True, capture_output=True).stdout[-32:]
     assert sealed["signature"]["key_id"] == hashlib.sha256(raw).hexdigest()[:16]
 

@@ -87,8 +87,8 @@ def _fit(served: _Shares, kinds: _Shares) -> _Shares:
 def _stability_index(served: _Shares, reference: _Shares) -> float:
     """PSI over groups of neighbouring bins of about equal reference shares; half a score is added to each group."""
     group = np.minimum((np.cumsum(reference) - reference / 2) * GROUPS, GROUPS - 1).astype(int)
-    q = np.bincount(group, weights=reference, minlength=GROUPS)
-    p = np.bincount(group, weights=served, minlength=GROUPS)
-    p, q = p[q > 0] + 0.5, q[q > 0]
-    p /= p.sum()
+    expected = np.bincount(group, weights=reference, minlength=GROUPS)
+    found = np.bincount(group, weights=served, minlength=GROUPS)
+    q, p = expected[expected > 0], found[expected > 0] + 0.5
+    p = p / p.sum()
     return float(((p - q) * np.log(p / q)).sum())
