@@ -6,6 +6,7 @@ the sums once an hour, in the folder that all processes share; how drift is meas
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,15 +74,16 @@ class Drift:
         if self._folder is None:
             return {}
         hour = int(self._clock() // HOUR_S)
-        self._folder.mkdir(exist_ok=True)
-        file = self._folder / f"{hour}.json"
-        if not file.exists():
-            written = file.with_suffix(f".{time.monotonic_ns()}")  # two processes may be asked at once
-            written.write_text(json.dumps(counts))
-            written.replace(file)
+        with contextlib.suppress(OSError):  # a full disk must not take the metrics along that tell of it
+            self._folder.mkdir(exist_ok=True)
+            file = self._folder / f"{hour}.json"
+            if not file.exists():
+                written = file.with_suffix(f".{time.monotonic_ns()}")  # two processes may be asked at once
+                written.write_text(json.dumps(counts))
+                written.replace(file)
         kept = sorted((int(one.stem), one) for one in self._folder.glob("*.json"))
         past = [one for when, one in kept if when <= hour - HOURS]
-        for old in past[:-1]:
+        for old in past[:-2]:  # the last but one may be in use by a process that was asked an hour ago
             old.unlink(missing_ok=True)
         # Without any the service is younger than a day, and everything counts.
         before: Mapping[str, Sequence[float]] = json.loads(past[-1].read_text()) if past else {}

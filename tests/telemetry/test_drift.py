@@ -74,7 +74,7 @@ def test_only_the_last_day_counts_and_no_more_than_a_day_is_kept(tmp_path: Path,
     for _ in range(50):
         clock[0] += HOUR_S
         generate_latest(registry)
-    assert len(list(folder.iterdir())) <= 26
+    assert len(list(folder.iterdir())) <= 27
     body = generate_latest(registry)
     assert value(body, f"twinserve_score_window{MODEL}") == 0
     assert b"twinserve_score_drift{" not in body
@@ -98,6 +98,14 @@ def test_whoever_is_asked_first_in_an_hour_speaks_for_all(tmp_path: Path, calibr
     assert value(registry(), f"twinserve_score_window{MODEL}") == 700
     clock[0] += 24 * HOUR_S
     assert value(registry(), f"twinserve_score_window{MODEL}") == 0
+
+
+def test_folder_that_cannot_be_written_takes_no_metric_along(tmp_path: Path, calibration: Calibration) -> None:
+    serve(tmp_path, 0, calibration, scores(calibration, calibration.histogram.genuine, 600))
+    (tmp_path / "scores").write_text("a file in its place")
+    drift = Drift(lambda: {"tiny@1.0.0": calibration}, folder=tmp_path / "scores")
+    body = generate_latest(shared_registry(tmp_path, drift=drift))
+    assert value(body, f"twinserve_score_window{MODEL}") == 600
 
 
 def test_a_model_without_evidence_or_with_other_bins_has_no_drift(tmp_path: Path, calibration: Calibration) -> None:
