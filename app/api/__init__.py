@@ -19,8 +19,8 @@ from app.access import Access
 from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.routes import Endpoints, Metrics, make_routes
-from app.core.observe import Observer, Readiness
-from app.service import Service
+from app.core.observe import Observer, Readiness, Tracer
+from app.service import Recorder, Service
 
 
 def build(
@@ -29,11 +29,13 @@ def build(
     readiness: Callable[[], Readiness],
     metrics: Metrics | None,
     observer: Observer,
+    recorder: Recorder,
     max_body_bytes: int,
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
     access: Access | None = None,
+    tracer: Tracer | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
@@ -41,7 +43,8 @@ def build(
     under way at once; `max_items` those of one request, of which a pair has two. No keys are asked for without
     `access`.
     """
-    routes = make_routes(Endpoints(service, readiness, observer, max_items), metrics, keys=access is not None)
+    endpoints = Endpoints(service, readiness, observer, max_items, recorder)
+    routes = make_routes(endpoints, metrics, keys=access is not None)
     return Door(
         _Application(routes),
         observer=observer,
@@ -49,6 +52,7 @@ def build(
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
         access=access,
+        tracer=tracer,
     )
 
 
