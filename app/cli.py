@@ -79,6 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         description="Have the service on TWINSERVE_STATE_DIR read its models again: see docs/reloading.md.",
     )
     reload.set_defaults(run=_reload)
+    replay = commands.add_parser(
+        "replay",
+        help="take a recorded verdict again",
+        description="Check a record, take its verdict again, and exit with 0 where it holds: see docs/records.md.",
+    )
+    replay.add_argument("record", type=Path, metavar="RECORD", help="file with the record, or one of decisions")
+    replay.add_argument("items", nargs="+", metavar="ITEM", help="files: a and b, or the probe and a reference's items")
+    replay.add_argument("--text", action="store_true", dest="as_text", help="the items are texts, not names of files")
+    replay.add_argument("--request-id", metavar="ID", help="the record of this request, where the file has several")
+    replay.add_argument("--pointer", help="the record of this place in its request, such as /pairs/3")
+    replay.add_argument("--key", type=Path, metavar="PEM", help="key that must have signed it, or its public half")
+    replay.add_argument("--models", metavar="DIR", help=Settings.model_fields["models"].description)
+    replay.set_defaults(run=_replay)
     return parser
 
 
@@ -194,3 +207,12 @@ def _reload(_: dict[str, Any]) -> int:
     from app.supervisor.commands import ask_to_reload  # noqa: PLC0415
 
     return ask_to_reload(settings.state_dir)
+
+
+def _replay(flags: dict[str, Any]) -> int:
+    settings = _settings(models=flags.pop("models"))
+    if settings is None:
+        return USAGE_ERROR
+    from app.replay import replay  # noqa: PLC0415
+
+    return replay(settings, **flags)

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -25,8 +26,10 @@ from app.api.proxies import Proxies
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import BundleRefused, DeviceUnavailable, NotReady
+from app.core.evidence import Calibration, score_edges
 from app.core.modalities.base import Limits
-from app.core.observe import Readiness
+from app.core.observe import Observer, Readiness, Tracer
+from app.records import AuditFile, read_signer
 from app.runtime.control import (
     Beat,
     Channel,
@@ -49,9 +52,9 @@ from app.runtime.control import (
 from app.runtime.heart import Heart, interval_s
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
-from app.service import Service, Shadowing
+from app.service import Recorder, Service, Shadowing
 from app.settings import Settings
-from app.telemetry import States, Telemetry, log_to_stderr
+from app.telemetry import Drift, ModelFacts, States, Telemetry, facts_of, log_to_stderr, tracer_of
 
 if TYPE_CHECKING:
     from app.fetch.fetching import Fetcher
@@ -70,7 +73,9 @@ def create_app(
     readiness: Callable[[], Readiness],
     settings: Settings,
     telemetry: Telemetry,
-    access: Access | None,
+    recorder: Recorder,
+    access: Access | None = None,
+    tracer: Tracer | None = None,
 ) -> Door:
     """Return the ASGI application of one worker. /metrics is part of it unless it has a port of its own."""
     return build(
@@ -78,11 +83,13 @@ def create_app(
         readiness=readiness,
         metrics=telemetry.exposition if settings.metrics_port is None else None,
         observer=telemetry,
+        recorder=recorder,
         max_body_bytes=settings.max_body_bytes,
         max_items=settings.max_items,
         request_timeout_ms=settings.request_timeout_ms,
         max_requests=settings.max_requests,
         access=access,
+        tracer=tracer,
         root_path=settings.root_path or "",
         proxies=Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
     )
@@ -106,10 +113,15 @@ def run_worker(
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
-    worker = Worker(Channel(control), loads, settings, told, keys)
-    telemetry = Telemetry.shared(metrics, slot, states=States(worker.workers))
+    worker = Worker(Channel(control), loads, settings, told, keys, slot=slot)
+    states = States(worker.workers, restarts=worker.restarts, models=worker.facts)
+    drift = Drift(worker.calibrations, folder=metrics / "scores")
+    telemetry = Telemetry.shared(metrics, slot, states=states, drift=drift)
+    tracer = tracer_of(os.environ)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(worker.run(telemetry, deals))
+        exit_code = runner.run(worker.run(telemetry, deals, tracer))
+    tracer.close()
+    return exit_code
 
 
 class Worker:
@@ -122,7 +134,10 @@ class Worker:
         settings: Settings,
         told: Told,
         keys: Keys | None = None,
+        *,
+        slot: int = 0,
     ) -> None:
+        self._slot = slot
         self._channel = channel
         self._loads = loads
         self._settings = settings
@@ -134,9 +149,14 @@ class Worker:
         self._closed = 0
         self._exit_code = 0
 
-    async def run(self, telemetry: Telemetry, deals: socket.socket) -> int:
+    async def run(self, telemetry: Telemetry, deals: socket.socket, tracer: Tracer | None = None) -> int:
         """Serve until drained."""
         loop = asyncio.get_running_loop()
+        try:
+            recorder = make_recorder(self._settings, self._slot, telemetry)
+        except (OSError, ValueError) as error:
+            self._tell(Died(f"verdicts cannot be recorded: {error}", hopeless=True))
+            return FAILED
         inference_threads = CPU_BATCHES if self._settings.device == "cpu" else CUDA_BATCHES
         with (
             ThreadPoolExecutor(inference_threads, "inference") as inference,
@@ -159,6 +179,8 @@ class Worker:
                 settings=self._settings,
                 telemetry=telemetry,
                 access=self._access,
+                recorder=recorder,
+                tracer=tracer,
             )
             self._server = DealtServer(
                 app,
@@ -181,6 +203,7 @@ class Worker:
             await self._stock.close()
             if fetcher is not None:
                 await fetcher.close()
+            recorder.close()
             self._channel.close()
         return self._exit_code
 
@@ -202,6 +225,18 @@ class Worker:
         """How many ready workers share each key's rate."""
         return self._told.workers.get("ready", 0)
 
+    def restarts(self) -> int:
+        """Return how many workers the supervisor last told to have replaced."""
+        return self._told.restarts
+
+    def facts(self) -> list[ModelFacts]:
+        """Return what metrics tell of the models now served."""
+        return [facts_of(model.bundle, model.encoder.provider) for model in self._registry or ()]
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """Return the evidence of the models now served, by key; a model without any is left out."""
+        return {model.key: found for model in self._registry or () if (found := model.bundle.calibration) is not None}
+
     def _load(self, loop: asyncio.AbstractEventLoop, telemetry: Telemetry, inference: ThreadPoolExecutor) -> None:
         """Load bundles as they come, one at a time, so that no two of them are held in memory twice at once."""
         settings = self._settings
@@ -220,12 +255,12 @@ class Worker:
         )
         with self._loads, contextlib.suppress(EOFError, OSError):  # the supervisor is gone
             while True:
-                self._from_thread(loop, *self._outcome(self._loads.recv(), load))
+                self._from_thread(loop, *self._outcome(self._loads.recv(), load, telemetry))
 
-    def _outcome(self, bundle: Bundle, load: Callable[[Bundle], Model]) -> tuple[Any, ...]:
+    def _outcome(self, bundle: Bundle, load: Callable[[Bundle], Model], telemetry: Telemetry) -> tuple[Any, ...]:
         """What the event loop is to do about a bundle: a function and its arguments."""
         try:
-            return self._loaded, load(bundle)
+            return self._loaded, telemetry, load(bundle)
         except BundleRefused as error:
             reason, hopeless = error.detail, None
         except DeviceUnavailable as error:
@@ -241,8 +276,10 @@ class Worker:
         with contextlib.suppress(RuntimeError):  # the loop has closed: the worker was stopped meanwhile
             loop.call_soon_threadsafe(call, *arguments)
 
-    def _loaded(self, model: Model) -> None:
+    def _loaded(self, telemetry: Telemetry, model: Model) -> None:
         self._stock.add(model)
+        if model.bundle.calibration is not None:
+            telemetry.watch_scores(model.key, score_edges(model.bundle.calibration))
         self._tell(Loaded(model.digest, model.encoder.provider))
 
     def _switch(self, order: Switch) -> None:
@@ -312,6 +349,20 @@ def make_fetcher(settings: Settings) -> Fetcher | None:
         timeout_s=settings.url_timeout_ms / 1000,
         max_bytes=settings.url_max_bytes or settings.max_body_bytes,
     )
+
+
+def make_recorder(settings: Settings, slot: int, observer: Observer) -> Recorder:
+    """Return what makes records as the settings say, and keeps those of the worker in `slot` where they are to be kept.
+
+    Raises ValueError for a key file that holds no key, OSError where its file cannot be opened.
+    """
+    key, state, audit = settings.record_key_file, settings.state_dir, None
+    signer = None if key is None else read_signer(key)
+    if settings.audit and state is not None:
+        bounds = {"file_bytes": settings.audit_file_bytes, "files": settings.audit_files}
+        audit = AuditFile(state / "audit", f"worker-{slot}", **bounds)
+    refuses = settings.audit_on_failure == "refuse"
+    return Recorder(observer, lambda: datetime.now(UTC), signer=signer, audit=audit, refuses=refuses)
 
 
 def today() -> date:

@@ -10,7 +10,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -148,10 +156,33 @@ class Settings(BaseSettings):
     state_dir: Path | None = Field(
         None, description="folder for everything the service writes; default: a private temporary one, removed at exit"
     )
+    audit: bool = Field(
+        False, description="record every verdict, in files below TWINSERVE_STATE_DIR/audit, which it needs"
+    )
+    audit_file_bytes: int = Field(
+        64 * 1024 * 1024, ge=65_536, description="bytes of one such file; a full one is set aside"
+    )
+    audit_files: int = Field(
+        32, ge=0, description="files that each worker keeps; the oldest is removed beyond it; 0 keeps all"
+    )
+    audit_on_failure: Literal["refuse", "continue"] = Field(
+        "refuse",
+        description="a verdict that cannot be recorded, as on a full disk: refuse it with 503, or continue",
+    )
+    record_key_file: Path | None = Field(
+        None, description="private Ed25519 key in PEM that signs every record; needs twinserve[sign]"
+    )
     metrics_port: Port | None = Field(None, description="own port for /metrics; /metrics on the main port is then 404")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged; one line a request is logged at info"
     )
+
+    @field_validator("audit")
+    @classmethod
+    def _audit_is_kept(cls, audit: bool, told: ValidationInfo) -> bool:
+        if audit and told.data.get("state_dir") is None:
+            raise ValueError("needs TWINSERVE_STATE_DIR: a temporary folder would be removed at exit")
+        return audit
 
     @property
     def tuned(self) -> Path | None:

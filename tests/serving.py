@@ -27,6 +27,7 @@ from app.runtime.engine import Encoded, Work
 from app.runtime.queue import Deferred
 from app.runtime.registry import Model, Registry, load_model
 from app.service import Fetch, Service
+from app.service import Recorder as DecisionRecorder
 from tests.tiny import tiny_png
 
 LIMITS = Limits(max_body_bytes=1 << 20, max_pixels=1_000_000)
@@ -85,6 +86,7 @@ def make_app(
         "readiness": lambda: Readiness(True, {"tiny@1.0.0": ModelState(True)}),
         "metrics": lambda: (b"up 1\n", "text/plain; version=0.0.4; charset=utf-8"),
         "observer": observer,
+        "recorder": DecisionRecorder(observer, lambda: datetime.now(UTC)),
         "max_body_bytes": LIMITS.max_body_bytes,
         "max_items": 32,
         "request_timeout_ms": 20_000,

@@ -20,8 +20,8 @@ from app.api.door import Door
 from app.api.openapi import describe_api
 from app.api.proxies import Proxies
 from app.api.routes import Endpoints, Metrics, make_routes
-from app.core.observe import Observer, Readiness
-from app.service import Service
+from app.core.observe import Observer, Readiness, Tracer
+from app.service import Recorder, Service
 
 
 def build(
@@ -30,11 +30,13 @@ def build(
     readiness: Callable[[], Readiness],
     metrics: Metrics | None,
     observer: Observer,
+    recorder: Recorder,
     max_body_bytes: int,
     max_items: int,
     request_timeout_ms: int,
     max_requests: int,
     access: Access | None = None,
+    tracer: Tracer | None = None,
     root_path: str = "",
     proxies: Proxies | None = None,
 ) -> Door:
@@ -45,7 +47,7 @@ def build(
     `access`. Below `root_path`, such as "/similarity", a gateway publishes the service; `proxies` are those believed,
     None for none.
     """
-    endpoints = Endpoints(service, readiness, observer, max_items)
+    endpoints = Endpoints(service, readiness, observer, max_items, recorder)
     routes = make_routes(endpoints, metrics, keys=access is not None, root_path=root_path)
     return Door(
         _Application(routes, root_path),
@@ -54,6 +56,7 @@ def build(
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
         access=access,
+        tracer=tracer,
         root_path=root_path,
         proxies=proxies,
     )

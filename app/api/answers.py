@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.records import Record
+
 
 class Answer(BaseModel):
     """A part of an answer: no other members, all of them there."""
@@ -120,6 +122,7 @@ class Comparison(Answer):
     model: str
     version: str
     fingerprint: str
+    record: Record | None = Field(None, description="there only where `include` asks for it")
 
 
 class MatchedReference(Answer):
@@ -133,6 +136,7 @@ class MatchedReference(Answer):
     log_likelihood_ratio: float | None = Field(description="natural logarithm; of one item only")
     fmr_at_score: ScoreRate | None
     operating_point: OperatingPoint | None
+    record: Record | None = Field(None, description="there only where `include` asks for it")
 
 
 class FamilyRate(Answer):

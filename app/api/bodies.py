@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import jiter
 from pydantic import ValidationError
@@ -174,6 +174,8 @@ def _from_query(schema: type[E], request: Request) -> E:
             if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
                 raise InvalidRequest(f"the query parameter {name!r} must be a finite number")
             fields[name] = float(text)
+        elif field is not None and get_origin(field.annotation) is list:
+            fields[name] = [text]
         else:
             fields[name] = text
     try:

@@ -1,8 +1,8 @@
 """The door: the outermost ASGI layer, before routing and before any body is read.
 
-Here and nowhere else: the request id, below which path the service is published, whether a slot is free, who calls, how
-many bytes a body may have, how long a request may take, and what happens when its client goes away; and every error
-raised inside becomes its problem details here. Knows no routes but those that it never refuses.
+Here and nowhere else: the request id and the trace, below which path the service is published, whether a slot is free,
+who calls, how many bytes a body may have, how long a request may take, and what happens when its client goes away; and
+every error raised inside becomes its problem details here. Knows no routes but those that it never refuses.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ from app.core.errors import (
     TooLarge,
     TwinserveError,
 )
-from app.core.observe import Observer
+from app.core.observe import NO_TRACE, Observer, Steps, Trace, Tracer, read_trace
 
 REQUEST_ID = "request_id"
 """The scope's key under which the layers inside find the request's id."""
+
+STEPS = "steps"
+"""The scope's key of the Steps that the layers inside fill."""
 
 ALWAYS_OPEN = re.compile(r"(/v1)?/(health/(live|ready)|metrics|docs(/.*)?|openapi\.json)")
 """Paths that take no slot: an overloaded service still says that it lives, and how it is."""
@@ -64,11 +67,13 @@ class Door:
         request_timeout_ms: int,
         max_requests: int,
         access: Access | None = None,
+        tracer: Tracer | None = None,
         root_path: str = "",
         proxies: Proxies | None = None,
     ) -> None:
         self._app = app
         self._observer = observer
+        self._tracer = tracer or Tracer()
         self._max_body_bytes = max_body_bytes
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
@@ -81,12 +86,13 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
         headers = Headers(scope=scope)
         visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes)
-        scope[REQUEST_ID] = visit.request_id
+        scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
         scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
+        if takes_slot:
+            visit.trace = self._tracer.start(scope["method"], headers)
         if takes_slot:
             self._free -= 1
         try:
@@ -96,7 +102,9 @@ class Door:
                 self._free += 1
             route = getattr(scope.get("route"), "path", UNROUTED).removeprefix("/v1")
             caller = None if self._access is None else caller_of(scope)
-            self._report(scope, route, visit.request_id, visit.status, time.perf_counter() - began, caller=caller)
+            seconds, trace = time.perf_counter() - visit.began, visit.trace
+            trace.end(route, visit.status, visit.request_id, visit.steps)
+            self._report(scope, route, visit.request_id, visit.status, seconds, trace_id=trace.trace_id, caller=caller)
 
     def turn_away(self, scope: Scope) -> Response | None:
         """The refusal of a request that needs a slot where none is free, else None.
@@ -106,12 +114,14 @@ class Door:
         """
         if self._free > 0 or ALWAYS_OPEN.fullmatch(self._path(scope)):
             return None
-        request_id = _request_id(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
         error = Overloaded(FULL)
         self._observer.refused(code(error))
         response = problem_response(error, request_id, {"X-Request-ID": request_id})
         response.raw_headers.extend(SAFE)
-        self._report(scope, UNROUTED, request_id, response.status_code, 0.0)
+        trace_id = read_trace(headers).trace_id
+        self._report(scope, UNROUTED, request_id, response.status_code, 0.0, trace_id=trace_id)
         return response
 
     def _path(self, scope: Scope) -> str:
@@ -120,10 +130,20 @@ class Door:
         return path[len(self._root_path) :] if path.startswith(self._below_root) else path
 
     def _report(
-        self, scope: Scope, route: str, request_id: str, status: int, seconds: float, *, caller: Caller | None = None
+        self,
+        scope: Scope,
+        route: str,
+        request_id: str,
+        status: int,
+        seconds: float,
+        *,
+        trace_id: str | None,
+        caller: Caller | None = None,
     ) -> None:
         self._observer.request(route, status, seconds)
         about = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+        if trace_id is not None:
+            about["trace_id"] = trace_id
         if caller is not None:
             about["key"] = caller.key.id
         if self._proxies is not None:
@@ -147,7 +167,9 @@ class Door:
         except ClientDisconnect:
             pass  # nobody is left to answer
         except Exception:
-            logger.exception("a request failed", extra={"request_id": visit.request_id})
+            logger.exception(
+                "a request failed", extra={"request_id": visit.request_id, "trace_id": visit.trace.trace_id}
+            )
             await self._refuse(scope, visit, Internal(UNEXPECTED))
 
     async def _refuse(
@@ -171,6 +193,9 @@ class _Visit:
 
     def __init__(self, request_id: str, receive: Receive, send: Send, max_body_bytes: int) -> None:
         self.request_id = request_id
+        self.began = time.perf_counter()
+        self.steps = Steps()
+        self.trace: Trace = NO_TRACE
         self.status = CLIENT_GONE
         self._receive, self._send = receive, send
         self._max_body_bytes = max_body_bytes
@@ -223,10 +248,17 @@ class _Visit:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass the answer on, with the request's id and what keeps it from caches and from being taken for a page."""
+        """Pass the answer on, with the request's id, the time it took, its place in its trace, and what keeps it from
+        caches and from being taken for a page.
+        """
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), *SAFE]
+            added = [(b"x-request-id", self.request_id.encode()), *SAFE]
+            if self.steps.taken:
+                added.append((b"server-timing", server_timing(self.steps, time.perf_counter() - self.began)))
+            if self.trace.traceparent is not None:
+                added.append((b"traceparent", self.trace.traceparent.encode()))
+            message["headers"] = [*message.get("headers", ()), *added]
             if self._timer is not None and not self._timer.expired():
                 self._timer.reschedule(None)
         await self._send(message)
@@ -241,6 +273,15 @@ class _Visit:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send less at once")
+
+
+def server_timing(steps: Steps, total_s: float) -> bytes:
+    """The header Server-Timing: milliseconds of each step, summed where it was taken more than once, and of all."""
+    seconds: dict[str, float] = {}
+    for name, began, ended in steps.taken:
+        seconds[name] = seconds.get(name, 0.0) + ended - began
+    seconds["total"] = total_s
+    return ", ".join([f"{name};dur={1000 * taken:.3f}" for name, taken in seconds.items()]).encode()
 
 
 def _request_id(headers: Headers) -> str:

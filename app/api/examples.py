@@ -24,6 +24,7 @@ COMPARE: dict[str, Any] = {
     "at the default operating point": {"a": A, "b": B},
     "at your own threshold": {"a": A, "b": B, "threshold": 0.5},
     "with a prior": {"a": A, "b": B, "prior": 0.1},
+    "with its record": {"a": A, "b": B, "include": ["record"]},
 }
 COMPARE_BATCH: dict[str, Any] = {"two pairs": {"pairs": [{"a": A, "b": B}, {"a": A, "b": A}]}}
 MATCH: dict[str, Any] = {

@@ -58,10 +58,14 @@ def reasons(given: Sequence[Reason]) -> list[dict[str, str | None]]:
     return [{"code": reason.code, "side": reason.side, "detail": reason.detail} for reason in given]
 
 
-def comparison(result: Comparison, prefix: str = "", *, scores: bool = True) -> dict[str, Any]:
-    """The answer for one pair: all keys, always. Without `scores` whatever is told from the score is null."""
+def comparison(
+    result: Comparison, prefix: str = "", *, scores: bool = True, record: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The answer for one pair: all keys, always, but `record`. Without `scores` whatever is told from the score is
+    null.
+    """
     judgement = result.judgement
-    return {
+    answer = {
         "verdict": judgement.verdict,
         "reasons": reasons(judgement.reasons),
         "score": result.score if scores else None,
@@ -75,10 +79,12 @@ def comparison(result: Comparison, prefix: str = "", *, scores: bool = True) -> 
         "version": result.bundle.version,
         "fingerprint": result.bundle.fingerprint,
     }
+    return answer if record is None else {**answer, "record": record}
 
 
-def matched(result: Matched) -> dict[str, Any]:
-    """The answer of /match: every reference, the highest score first."""
+def matched(result: Matched, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The answer of /match: every reference, the highest score first, each with its record where there are any."""
+    own = [{"record": record} for record in records] or [{}] * len(result.references)
     return {
         "verdict": result.verdict,
         "best": result.best,
@@ -93,8 +99,9 @@ def matched(result: Matched) -> dict[str, Any]:
                 "log_likelihood_ratio": reference.judgement.log_likelihood_ratio,
                 "fmr_at_score": reference.judgement.fmr_at_score,
                 "operating_point": reference.judgement.operating_point,
+                **record,
             }
-            for reference in result.references
+            for reference, record in zip(result.references, own, strict=True)
         ],
         "family": result.family,
         "aggregation": result.aggregation,

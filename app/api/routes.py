@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,11 +13,13 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from app.api import bodies, docs, errors, gate
-from app.api.door import REQUEST_ID
+from app.api.door import REQUEST_ID, STEPS
 from app.api.responses import comparison, embeddings, json_response, matched, notices
+from app.api.schemas import Judging, Selecting
 from app.core.errors import TwinserveError
 from app.core.observe import Observer, Readiness
-from app.service import Reference, Service
+from app.service import Comparison, Recorder, Reference, Service
+from app.service import Request as Recorded
 
 Metrics = Callable[[], tuple[bytes, str]]
 
@@ -26,9 +28,15 @@ class Endpoints:
     """One method a route."""
 
     def __init__(
-        self, service: Service, readiness: Callable[[], Readiness], observer: Observer, max_items: int
+        self,
+        service: Service,
+        readiness: Callable[[], Readiness],
+        observer: Observer,
+        max_items: int,
+        recorder: Recorder,
     ) -> None:
         self._service = service
+        self._recorder = recorder
         self._readiness = readiness
         self._observer = observer
         self._max_items = max_items
@@ -37,10 +45,14 @@ class Endpoints:
         """One pair; its items' errors are the request's."""
         judging, a, b = await bodies.read_compare(request, self._max_items)
         gate.check_pairs(request, judging, [(a, b)], self._service)
-        [result] = await self._service.compare(judging.model, [(a, b)], judging.selectors, judging.prior)
+        [result] = await self._service.compare(
+            judging.model, [(a, b)], judging.selectors, judging.prior, steps=request.scope[STEPS]
+        )
         if isinstance(result, TwinserveError):
             raise result
-        return json_response(comparison(result, scores=gate.sees_scores(request)))
+        records = self._records(request, judging, {"": result})
+        record = records.get("") if judging.include else None
+        return json_response(comparison(result, scores=gate.sees_scores(request), record=record))
 
     async def compare_batch(self, request: Request) -> Response:
         """Many pairs; an item's error is its pair's answer."""
@@ -48,16 +60,19 @@ class Endpoints:
         pairs = [(pair.a, pair.b) for pair in body.pairs]
         gate.check_pairs(request, body, pairs, self._service)
         scores = gate.sees_scores(request)
-        results = await self._service.compare(body.model, pairs, body.selectors, body.prior)
+        results = await self._service.compare(body.model, pairs, body.selectors, body.prior, steps=request.scope[STEPS])
+        places = {f"/pairs/{index}": result for index, result in enumerate(results)}
+        judged = {place: result for place, result in places.items() if not isinstance(result, TwinserveError)}
+        records = self._records(request, body, judged)
         answers, noticed = [], []
-        for index, result in enumerate(results):
-            prefix = f"/pairs/{index}"
+        for place, result in places.items():
             if isinstance(result, TwinserveError):
                 self._observer.refused(errors.code(result))
-                answers.append({"error": errors.problem(errors.below(result, prefix), request.scope[REQUEST_ID])})
+                answers.append({"error": errors.problem(errors.below(result, place), request.scope[REQUEST_ID])})
             else:
-                answers.append(comparison(result, prefix, scores=scores))
-                noticed += notices(result.notices, prefix)
+                record = records.get(place) if body.include else None
+                answers.append(comparison(result, place, scores=scores, record=record))
+                noticed += notices(result.notices, place)
         return json_response({"results": answers, "notices": noticed})
 
     async def match(self, request: Request) -> Response:
@@ -66,14 +81,19 @@ class Endpoints:
         body = await bodies.read_match(request, self._max_items)
         gate.check(request, body.model, sum(len(one.items) for one in body.references), self._service)
         references = [Reference(one.id, one.items) for one in body.references]
-        result = await self._service.match(body.model, body.probe, references, body.aggregation, body.selectors)
-        return json_response(matched(result))
+        result = await self._service.match(
+            body.model, body.probe, references, body.aggregation, body.selectors, steps=request.scope[STEPS]
+        )
+        records: list[dict[str, Any]] = []
+        if body.include or self._recorder.keeps:
+            records = self._recorder.matched(_recorded(request, body), result)
+        return json_response(matched(result, records if body.include else ()))
 
     async def embed(self, request: Request) -> Response:
         """Embeddings of all inputs, or the first bad input's error."""
         embedding, inputs = await bodies.read_inputs(request, self._max_items)
         gate.check(request, embedding.model, len(inputs), self._service)
-        result = await self._service.embed(embedding.model, inputs)
+        result = await self._service.embed(embedding.model, inputs, steps=request.scope[STEPS])
         return json_response(embeddings(result, embedding.encoding_format))
 
     async def models(self, request: Request) -> Response:
@@ -102,8 +122,21 @@ class Endpoints:
         models = {key: asdict(state) for key, state in readiness.models.items()}
         return json_response({"ready": readiness.ready, "models": models}, status=200 if readiness.ready else 503)
 
+    def _records(
+        self, request: Request, judging: Judging, results: Mapping[str, Comparison]
+    ) -> Mapping[str, dict[str, Any]]:
+        """The records of pairs by pointer, where the caller wants them or all are kept; else none."""
+        if not judging.include and not self._recorder.keeps:
+            return {}
+        return self._recorder.compared(_recorded(request, judging), results)
+
     def _with_max_items(self, entry: dict[str, Any]) -> dict[str, Any]:
         return {**entry, "limits": {**entry["limits"], "max_items": self._max_items}}
+
+
+def _recorded(request: Request, selecting: Selecting) -> Recorded:
+    route = request.scope["route"].path.removeprefix("/v1")
+    return Recorded(request.scope[REQUEST_ID], route, selecting.selectors)
 
 
 def make_routes(endpoints: Endpoints, metrics: Metrics | None, *, keys: bool, root_path: str = "") -> list[BaseRoute]:

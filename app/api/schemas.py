@@ -35,6 +35,10 @@ class Envelope(BaseModel):
 class Selecting(Envelope):
     """Where to judge: at most one of operating_point, max_fmr and threshold; none is the default."""
 
+    include: list[Literal["record"]] = Field(
+        [], max_length=1, description="`record` adds the decision's record, which `twinserve replay` takes again"
+    )
+
     operating_point: str | None = Field(None, description="name of an operating point, see GET /models")
     max_fmr: float | None = Field(None, ge=0, le=1, description="highest false match rate to accept, by upper bound")
     threshold: float | None = Field(None, description="your own threshold; a score at or above it matches")

@@ -1,14 +1,19 @@
 """What the kernel, the runtime and the use cases report while they work. No metrics library and no logging here.
 
-telemetry.py implements Observer with counters and histograms; NullObserver is for offline use and for tests. Times
-are in seconds. `model` is always the full key, name@version.
+app/telemetry implements Observer with counters and histograms, and Tracer with OpenTelemetry's spans; the null ones are
+for offline use, for tests, and for a service that exports no traces. Times are in seconds. `model` is always the full
+key, name@version.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.ASCII)
+"""The header of W3C Trace Context; what a version of its format yet to come may append is passed over."""
 
 
 class Observer(Protocol):
@@ -38,6 +43,12 @@ class Observer(Protocol):
     def shadow_dropped(self, model: str, candidate: str) -> None:
         """A comparison that a version on trial was to judge was dropped, under load."""
 
+    def scored(self, model: str, score: float) -> None:
+        """A pair of single items got this score."""
+
+    def unrecorded(self, records: int) -> None:
+        """So many verdicts could not be written to the file of decisions."""
+
 
 class NullObserver:
     """Ignores every event."""
@@ -65,6 +76,65 @@ class NullObserver:
 
     def shadow_dropped(self, model: str, candidate: str) -> None:
         """Ignore."""
+
+    def scored(self, model: str, score: float) -> None:
+        """Ignore."""
+
+    def unrecorded(self, records: int) -> None:
+        """Ignore."""
+
+
+class Steps:
+    """The steps of one request, each with its begin and end on the clock of time.perf_counter.
+
+    Of several items, those of the one that was ready last: they follow one another without a gap.
+    """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, float, float]] = []
+
+    def took(self, name: str, began: float, ended: float) -> None:
+        """Keep one step; `name` is prepare, queue, inference or scoring."""
+        self.taken.append((name, began, ended))
+
+
+class Trace:
+    """One request's place in its trace; this one exports nothing. `trace_id` is for the log, None without a trace;
+    `traceparent` goes back to the caller where spans are exported.
+    """
+
+    __slots__ = ("trace_id", "traceparent")
+
+    def __init__(self, trace_id: str | None, traceparent: str | None = None) -> None:
+        self.trace_id = trace_id
+        self.traceparent = traceparent
+
+    def end(self, route: str, status: int, request_id: str, steps: Steps) -> None:
+        """The request is over."""
+
+
+NO_TRACE = Trace(None)
+
+
+def read_trace(headers: Mapping[str, str]) -> Trace:
+    """The caller's trace as its header tells, exporting nothing; NO_TRACE without one, or for a header that is none."""
+    given = headers.get("traceparent")
+    found = None if given is None else TRACEPARENT.fullmatch(given)
+    return NO_TRACE if found is None else Trace(found[1])
+
+
+class Tracer:
+    """Starts a trace for each request; this one only reads the id of the caller's trace."""
+
+    def start(self, method: str, headers: Mapping[str, str]) -> Trace:
+        """A request began, with these headers, whose names are found in lower case."""
+        del method
+        return read_trace(headers)
+
+    def close(self) -> None:
+        """Send what is still to be sent; may take seconds."""
 
 
 @dataclass(frozen=True, slots=True)

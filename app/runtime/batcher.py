@@ -125,7 +125,7 @@ class Batcher(Generic[T, R]):
         if self._unheld is not None and not self.busy:
             self._unheld.set()
 
-    async def _submit(self, payloads: Sequence[T], bulk: bool) -> list[R | TwinserveError]:
+    async def _submit(self, payloads: Sequence[T], bulk: bool) -> tuple[list[R | TwinserveError], Waiting[T, R]]:
         if self._stopped is not None:
             raise NotReady(self._stopped)
         loop, now = asyncio.get_running_loop(), self._clock()
@@ -133,7 +133,8 @@ class Batcher(Generic[T, R]):
         self._queue.put(items)
         self._schedule(loop)
         try:
-            return [await item.future for item in items]
+            outcomes = [await item.future for item in items]
+            return outcomes, max(items, key=_when_done)
         finally:
             for item in items:
                 if item.future.cancel() or item.future.cancelled():
@@ -170,6 +171,7 @@ class Batcher(Generic[T, R]):
         self._taken.update(batch)
         now = self._clock()
         for item in batch:
+            item.taken_at = now
             if not item.deferred:
                 self._on_queued(now - item.since)
         return batch
@@ -220,12 +222,14 @@ class Batcher(Generic[T, R]):
             self._measure(items, seconds, full=len(batch) == self._cap or items < len(batch))
         self._on_batch(items, seconds)
         deferred: list[Waiting[T, R]] = []
+        now = self._clock()
         for item, outcome in zip(batch, outcomes, strict=True):
             self._taken.discard(item)
             if isinstance(outcome, Deferred):
                 item.payload, item.deferred = outcome.payload, True
                 deferred.append(item)
             elif not item.future.done():
+                item.done_at = now
                 item.future.set_result(outcome)
         if self._stopped is None:
             self._queue.put_back(deferred)
@@ -267,6 +271,10 @@ class Batcher(Generic[T, R]):
             await asyncio.wait(set(self._running))
 
 
+def _when_done(item: Waiting[T, R]) -> float:
+    return item.done_at
+
+
 def _fail(kind: type[TwinserveError], detail: str, items: Iterable[Waiting[T, R]]) -> None:
     for item in items:
         if not item.future.done():
@@ -280,6 +288,8 @@ class Reservation(Generic[T, R]):
         self._batcher = batcher
         self._held = count
         self._bulk = bulk
+        self.last: Waiting[T, R] | None = None
+        """Of the items submitted last, the one that was done last: its times are those that its caller waited."""
 
     def __enter__(self) -> Self:
         return self
@@ -303,4 +313,5 @@ class Reservation(Generic[T, R]):
         if len(payloads) > self._held:
             raise ValueError("a reservation takes no more payloads than it has places")
         self._keep(len(payloads))
-        return await self._batcher._submit(payloads, self._bulk)
+        outcomes, self.last = await self._batcher._submit(payloads, self._bulk)
+        return outcomes

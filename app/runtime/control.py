@@ -82,6 +82,7 @@ class Told:
 
     readiness: Readiness
     workers: Mapping[str, int]
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

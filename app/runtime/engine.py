@@ -31,11 +31,15 @@ Work = Item | Prepared
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """An embedding float32 (d,), whether its item is unlike those measured, and the codes of what was done to it."""
+    """An embedding float32 (d,), whether its item is unlike those measured, and the codes of what was done to it.
+
+    `preparation_s`: the seconds in which its batch prepared its items, of those that the whole batch took.
+    """
 
     vector: npt.NDArray[np.float32]
     outside: bool
     notices: tuple[str, ...]
+    preparation_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,11 @@ class Engine:
         How long an item takes is known only once it is prepared: of texts, its number of tokens. An item's own failure
         is its outcome. Raises Internal where a run fails, which may be any one item's fault.
         """
+        began = time.perf_counter()
         prepared = [one if isinstance(one, Prepared) else self.prepare(one, self.limits) for one in batch]
+        preparation_s = time.perf_counter() - began
         good = [one for one in prepared if isinstance(one, Prepared)]
-        encoded = iter(self._encode(good[: self._room(good)]) if good else ())
+        encoded = iter(self._encode(good[: self._room(good)], preparation_s) if good else ())
         return [one if isinstance(one, TwinserveError) else next(encoded, None) or Deferred(one) for one in prepared]
 
     def _room(self, items: Sequence[Prepared]) -> int:
@@ -100,7 +106,7 @@ class Engine:
         finally:
             self.observer.prepared(self.bundle.key, time.perf_counter() - began)
 
-    def _encode(self, items: Sequence[Prepared]) -> list[Encoded]:
+    def _encode(self, items: Sequence[Prepared], preparation_s: float) -> list[Encoded]:
         largest = {bucket: one.largest for bucket, one in self.speeds.items()}
         rows = self.encoder.embed_prepared(items, largest=largest)
         calibration = self.bundle.calibration
@@ -110,4 +116,7 @@ class Engine:
             if calibration.input_applicability is not None:
                 summaries = np.stack([self.encoder.summarize(item) for item in items])
                 beyond |= outside(calibration.input_applicability, summaries)
-        return [Encoded(row, far, item.notices) for row, far, item in zip(rows, beyond.tolist(), items, strict=True)]
+        return [
+            Encoded(row, far, item.notices, preparation_s)
+            for row, far, item in zip(rows, beyond.tolist(), items, strict=True)
+        ]

@@ -19,9 +19,11 @@ BULK_EVERY = 4
 
 
 class Waiting(Generic[T, R]):
-    """One item, its caller's future, and since when it waits, in seconds of the batcher's clock."""
+    """One item, its caller's future, and when it came, was taken by its batch, and was done, in seconds of the
+    batcher's clock.
+    """
 
-    __slots__ = ("bulk", "deferred", "future", "payload", "since")
+    __slots__ = ("bulk", "deferred", "done_at", "future", "payload", "since", "taken_at")
 
     def __init__(self, payload: T, future: asyncio.Future[R | TwinserveError], since: float, *, bulk: bool) -> None:
         self.payload = payload
@@ -29,6 +31,7 @@ class Waiting(Generic[T, R]):
         self.since = since
         self.bulk = bulk
         self.deferred = False
+        self.taken_at = self.done_at = since
 
 
 @dataclass(frozen=True, slots=True)

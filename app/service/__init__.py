@@ -2,12 +2,14 @@
 
 items.py tells what an item is, remote.py brings those that a URL names, inference.py turns distinct items into
 embeddings, notices.py says what was done to them, matching.py judges a file of references, shadow.py has a version on
-trial score what was answered, usecases.py is the Service. No statuses, no frameworks.
+trial score what was answered, usecases.py is the Service, recording.py makes records of verdicts. No statuses, no
+frameworks.
 """
 
 from app.service.items import EMBEDDING, Blob, RawItem
 from app.service.matching import Matched, Reference
 from app.service.notices import Notice
+from app.service.recording import Recorder, Request
 from app.service.remote import Fetch
 from app.service.shadow import Shadowing
 from app.service.usecases import Comparison, Embedded, Service
@@ -21,7 +23,9 @@ __all__ = [
     "Matched",
     "Notice",
     "RawItem",
+    "Recorder",
     "Reference",
+    "Request",
     "Service",
     "Shadowing",
 ]

@@ -54,12 +54,18 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class JudgedReference:
-    """One reference: how many items it has, its score, and what follows from it."""
+    """One reference: how many items it has, its score, and what follows from it.
+
+    `place` in the request, `compared` (the probe, then its items) and `choice` are for its record.
+    """
 
     id: str
     items: int
     score: np.float32
     judgement: Judgement
+    place: int
+    compared: tuple[_Item, ...]
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Matched:
     aggregation: Aggregation
     bundle: Bundle
     notices: tuple[Notice, ...]
+    provider: str
 
 
 def gather(probe: RawItem, references: Sequence[Reference], read: Callable[[RawItem], _Item]) -> File:
@@ -101,6 +108,7 @@ def judge_references(
     aggregation: Aggregation,
     bundle: Bundle,
     *,
+    provider: str,
     max_fmr: float | None,
     today: date,
 ) -> Matched:
@@ -111,18 +119,20 @@ def judge_references(
     placed = _all_placed(file, outcomes)
     scores = iter(_scores(file, placed, bundle))
     judged = []
-    for name, items in file.references:
+    for place, (name, items) in enumerate(file.references):
+        choice = choices[len(items)]
         own = np.array([next(scores) for _ in items], np.float32)
         score = np.float32(aggregate(own, "single" if len(items) == 1 else aggregation))
         judgement = judge(
-            choices[len(items)],
+            choice,
             score,
             prior=None,
             outside=_outside(placed[file.probe.key], [placed[item.key] for item in items]),
             identical=len({file.probe.key, *(item.key for item in items)}) <= len(items),
             today=today,
         )
-        judged.append(JudgedReference(name, len(items), score, judgement))
+        compared = (file.probe, *items)
+        judged.append(JudgedReference(name, len(items), score, judgement, place, compared, choice))
     judged.sort(key=lambda reference: -float(reference.score))
     guard_band = next(iter(choices.values())).guard_band
     conclusion = conclude([one.score for one in judged], [one.judgement for one in judged], guard_band)
@@ -135,6 +145,7 @@ def judge_references(
         aggregation=aggregation,
         bundle=bundle,
         notices=tuple(Notice(code, at) for item, at in file.places() for code in placed[item.key].notices),
+        provider=provider,
     )
 
 

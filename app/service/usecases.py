@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from app.core.bundle import Bundle
 from app.core.errors import InvalidRequest, TwinserveError
 from app.core.evidence import Choice, Judgement, Selectors, Side, choose_each, judge
-from app.core.observe import Observer
+from app.core.observe import Observer, Steps
 from app.core.scoring import GUARD_BAND_FLOORS, Aggregation, compare
 from app.runtime.engine import Encoded
 from app.runtime.registry import Model, Registry
@@ -43,13 +44,16 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One judged pair. Pointers of notices are `/a` and `/b`."""
+    """One judged pair. Pointers of notices are `/a` and `/b`; `pair`, `choice` and `provider` are for its record."""
 
     judgement: Judgement
     score: np.float32
     distance: np.float32
     bundle: Bundle
     notices: tuple[Notice, ...]
+    pair: tuple[Content | Given, Content | Given]
+    choice: Choice
+    provider: str
 
 
 SIDES: tuple[Side, Side] = ("a", "b")
@@ -82,8 +86,8 @@ class Service:
         self._today = today
         self._fetch = fetch
 
-    async def embed(self, model: str | None, inputs: Sequence[RawItem]) -> Embedded:
-        """Embed all items or none; equal items are embedded once.
+    async def embed(self, model: str | None, inputs: Sequence[RawItem], *, steps: Steps | None = None) -> Embedded:
+        """Embed all items or none; equal items are embedded once. `steps` gets what the items went through.
 
         Raises the first bad item's error with pointer `/inputs/<i>`, and what resolving the model or the queue raises.
         """
@@ -99,7 +103,7 @@ class Service:
             except TwinserveError as error:
                 raise error.at(f"/inputs/{index}") from None
             contents.append(item)
-        sides = await self._encode(served, contents)
+        sides = await self._encode(served, contents, steps or Steps())
         rows, notices = [], []
         for index, content in enumerate(contents):
             side = sides[content.key]
@@ -116,8 +120,10 @@ class Service:
         pairs: Sequence[tuple[RawItem, RawItem]],
         selectors: Selectors,
         prior: float | None,
+        *,
+        steps: Steps | None = None,
     ) -> list[Comparison | TwinserveError]:
-        """Judge pairs, in order; equal items of the whole request are embedded once.
+        """Judge pairs, in order; equal items of the whole request are embedded once. `steps` gets their times.
 
         An item's error becomes the outcome of every pair that has the item, with pointer `/a` or `/b`. Raises what
         resolving the model, the selectors (before any item is looked at) or the queue raises.
@@ -129,8 +135,11 @@ class Service:
             pairs = await bring_pairs(pairs, served.encoder.modality, self._fetch)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
-        sides = await self._encode(served, items)
+        steps = steps or Steps()
+        sides = await self._encode(served, items, steps)
+        began = time.perf_counter()
         results = [self._judge(pair, sides, served, choice, prior) for pair in read]
+        steps.took("scoring", began, time.perf_counter())
         if self._shadowing is not None and (shadow := registry.shadow(served)) is not None:
             self._shadowing.offer(served, shadow, selectors, _answered(read, results))
         return results
@@ -142,8 +151,11 @@ class Service:
         references: Sequence[Reference],
         aggregation: Aggregation,
         selectors: Selectors,
+        *,
+        steps: Steps | None = None,
     ) -> Matched:
         """Compare one item with each reference, and say which one it matches, if any; equal items are embedded once.
+        `steps` gets what the items went through.
 
         Every reference has a score or there is no answer: raises the first bad item's error with pointer `/probe` or
         `/references/<i>/items/<j>`, and what resolving the model, the selectors (before any item is looked at) or the
@@ -157,12 +169,26 @@ class Service:
         if self._fetch is not None:
             probe, references = await self._bring_file(probe, references, served, self._fetch)
         file = gather(probe, references, lambda raw: read_item(raw, served.bundle, served.encoder.modality))
-        sides = await self._encode(served, file.items)
+        steps = steps or Steps()
+        sides = await self._encode(served, file.items, steps)
+        began = time.perf_counter()
         matched = judge_references(
-            file, sides, choices, aggregation, served.bundle, max_fmr=selectors.max_fmr, today=self._today()
+            file,
+            sides,
+            choices,
+            aggregation,
+            served.bundle,
+            provider=served.encoder.provider,
+            max_fmr=selectors.max_fmr,
+            today=self._today(),
         )
         for reference in matched.references:
             self._observer.verdict(served.key, choices[reference.items].label, reference.judgement.verdict)
+            if (
+                reference.items == 1
+            ):  # the highest or the mean of several lies elsewhere than what was measured of pairs
+                self._observer.scored(served.key, float(reference.score))
+        steps.took("scoring", began, time.perf_counter())
         return matched
 
     def meant_by(self, model: str | None) -> tuple[str, str]:
@@ -194,10 +220,12 @@ class Service:
         items = iter(others)
         return brought, [Reference(one.id, list(islice(items, len(one.items)))) for one in references]
 
-    async def _encode(self, model: Model, items: Sequence[Content | Given]) -> dict[Key, Encoded | TwinserveError]:
+    async def _encode(
+        self, model: Model, items: Sequence[Content | Given], steps: Steps
+    ) -> dict[Key, Encoded | TwinserveError]:
         """Embed the distinct ones of these items; those that are embeddings stay as they are."""
         distinct = {item.key: item for item in items if isinstance(item, Content)}
-        outcomes = await encode(model, list(distinct.values()), self._executor)
+        outcomes = await encode(model, list(distinct.values()), self._executor, steps)
         embedded = dict(zip(distinct, outcomes, strict=True))
         return embedded | {item.key: look_at(item, model) for item in items if isinstance(item, Given)}
 
@@ -210,14 +238,14 @@ class Service:
         prior: float | None,
     ) -> Comparison | TwinserveError:
         placed: list[Encoded] = []
-        keys: list[Key] = []
+        items: list[Content | Given] = []
         for name, item in zip(SIDES, pair, strict=True):
             side = item if isinstance(item, TwinserveError) else sides[item.key]
             if isinstance(item, TwinserveError) or isinstance(side, TwinserveError):
                 assert isinstance(side, TwinserveError)
                 return copy.copy(side).at(f"/{name}")  # a copy, since other pairs may have the same item
             placed.append(side)
-            keys.append(item.key)
+            items.append(item)
         left, right = (side.vector for side in placed)
         score, distance = compare(left, right, model.bundle.manifest.embedding.metric)
         judgement = judge(
@@ -225,14 +253,17 @@ class Service:
             score,
             prior=prior,
             outside=[name for name, side in zip(SIDES, placed, strict=True) if side.outside],
-            identical=keys[0] == keys[1],
+            identical=items[0].key == items[1].key,
             today=self._today(),
         )
         self._observer.verdict(model.key, choice.label, judgement.verdict)
+        self._observer.scored(model.key, float(score))
         notices = tuple(
             Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
         )
-        return Comparison(judgement, score, distance, model.bundle, notices)
+        left_item, right_item = items
+        provider = model.encoder.provider
+        return Comparison(judgement, score, distance, model.bundle, notices, (left_item, right_item), choice, provider)
 
 
 def _answered(

@@ -93,6 +93,7 @@ class Fleet:
         self._coming: dict[str, Bundle] = {}
         self._order = Switch(0, {})
         self._news = asyncio.Event()
+        self._restarts = 0
 
     def start(self) -> None:
         """Start every worker, and keep each slot filled from now on."""
@@ -121,6 +122,7 @@ class Fleet:
                 self._owner.give_up(line, hopeless=False)
                 return
             await asyncio.sleep(wait_s)
+            self._restarts += 1
 
     def serve(self, bundles: Mapping[str, Bundle], order: Switch) -> None:
         """Serve what `order` says from now on, made of `bundles`, by digest; `settled` tells when all do."""
@@ -263,7 +265,7 @@ class Fleet:
         """What workers are told now."""
         ready = self.counts()["ready"]
         serving = frozenset(self._order.models) if ready else frozenset[str]()
-        return Told(self._owner.readiness(serving, ready, swapping=self._swapping()), self.counts())
+        return Told(self._owner.readiness(serving, ready, swapping=self._swapping()), self.counts(), self._restarts)
 
     def _ready(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers.values() if worker.state == "ready"]
@@ -274,6 +276,20 @@ class Fleet:
     def providers(self) -> set[str]:
         """The inference providers in use."""
         return {provider for worker in self._workers.values() for provider in worker.loaded.values()}
+
+    def restarts(self) -> int:
+        """How many processes were started in place of one that died."""
+        return self._restarts
+
+    def serving(self) -> list[tuple[Bundle, str]]:
+        """The bundles that workers serve, each with the provider that it runs on."""
+        found = {
+            (digest, provider)
+            for worker in list(self._workers.values())
+            for digest, provider in worker.loaded.items()
+            if digest in self._bundles
+        }
+        return [(self._bundles[digest], provider) for digest, provider in sorted(found)]
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""

@@ -23,7 +23,9 @@ import prometheus_client
 from app import __version__
 from app.core.bundle import ManifestCheck
 from app.core.errors import BundleRefused, KeysRefused
+from app.core.evidence import Calibration
 from app.core.observe import Readiness
+from app.records import read_signer
 from app.runtime.control import Keys, loop_factory
 from app.runtime.cpus import available_cpus
 from app.settings import Settings
@@ -37,7 +39,7 @@ from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
-from app.telemetry import States, allocate_metrics, shared_registry
+from app.telemetry import Drift, ModelFacts, States, allocate_metrics, facts_of, shared_registry
 
 STOPPED, UNABLE, NO_MODELS = 0, 2, 3
 DESCRIPTORS = 65_536
@@ -71,9 +73,12 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             return UNABLE
         try:
             keys = None if settings.keys_file is None else read_keys(settings.keys_file)
+            if settings.record_key_file is not None:
+                read_signer(settings.record_key_file)
             check = signature_check(settings.signing_key, folder)
-        except (KeysRefused, NoSignatureCheckError) as error:
-            say(str(error))
+        except (KeysRefused, NoSignatureCheckError, ValueError) as error:
+            named = f"TWINSERVE_RECORD_KEY_FILE={settings.record_key_file}: {error}"
+            say(named if isinstance(error, ValueError) else str(error))
             return UNABLE
         try:
             catalogue = read_catalogue(settings.models, settings.default_model, check=check)
@@ -270,6 +275,12 @@ class Supervisor:
             "metrics": self._metrics,
         }
 
+    def _facts(self) -> list[ModelFacts]:
+        return [facts_of(bundle, provider) for bundle, provider in self._fleet.serving()]
+
+    def _calibrations(self) -> dict[str, Calibration]:
+        return {one.key: one.calibration for one, _ in self._fleet.serving() if one.calibration is not None}
+
     def _introduce(self) -> None:
         catalogue = self._models.catalogue
         names = ", ".join(
@@ -285,7 +296,9 @@ class Supervisor:
         if self._settings.metrics_port is None:
             yield
             return
-        registry = shared_registry(self._metrics, states=States(self._fleet.counts))
+        states = States(self._fleet.counts, restarts=self._fleet.restarts, models=self._facts)
+        drift = Drift(self._calibrations, folder=self._metrics / "scores")
+        registry = shared_registry(self._metrics, states=states, drift=drift)
         try:
             server, thread = prometheus_client.start_http_server(
                 self._settings.metrics_port, self._settings.host, registry

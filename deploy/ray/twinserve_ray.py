@@ -6,6 +6,7 @@ Ray in the supervisor's place: it starts replicas, restarts them, spreads connec
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from ray import serve
@@ -16,14 +17,14 @@ from app.core.bundle import Bundle
 from app.core.errors import BundleRefused
 from app.core.modalities.base import Limits
 from app.core.observe import ModelState, Readiness
-from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, make_fetcher, today
+from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, make_fetcher, make_recorder, today
 from app.runtime.registry import Model, Registry, load_model
 from app.service import Service, Shadowing
 from app.settings import Settings
 from app.supervisor.catalogue import read_catalogue
 from app.supervisor.keys import read_keys
 from app.supervisor.signatures import signature_check
-from app.telemetry import Telemetry, log_to_stderr
+from app.telemetry import Telemetry, log_to_stderr, tracer_of
 
 
 @serve.deployment(
@@ -64,43 +65,14 @@ class Replica:
         )
         # Each replica counts a key's rate for itself: how many there are, Ray decides.
         access = None if settings.keys_file is None else Access(parse_keys(read_keys(settings.keys_file).text), int)
-        app = create_app(service, readiness=self.readiness, settings=settings, telemetry=self._telemetry, access=access)
-        return with_one_request_id(app)
-
-    def readiness(self) -> Readiness:
-        """What this replica serves, and what it refused."""
-        models = {model.key: ModelState(True) for model in self._registry}
-        models |= {key: ModelState(False, reason) for key, reason in self._refused.items()}
-        return Readiness(self._dead is None, models)
-
-    def check_health(self) -> None:
-        """Ray replaces a replica that raises here."""
-        if self._dead is not None:
-            raise RuntimeError(self._dead)
-
-    def _load(self) -> tuple[Registry, dict[str, str]]:
-        """Read and load all models. Raises RuntimeError where the service would not start."""
-        settings = self._settings
-        check = signature_check(settings.signing_key, None)
-        catalogue = read_catalogue(settings.models, settings.default_model, check=check)
-        models, refused = [], {}
-        for bundle in catalogue.bundles:
-            try:
-                models.append(self._load_model(bundle))
-            except BundleRefused as error:
-                refused[bundle.key] = error.detail
-        catalogue = catalogue.without(refused)
-        for key, reason in catalogue.refused.items():
-            logging.getLogger(__name__).error("refused %s: %s", key, reason)
-        if fault := catalogue.fault(strict=settings.strict_models):
-            raise RuntimeError(f"{fault} (models are looked for in {settings.models})")
-        order = catalogue.switch(1)
-        registry = Registry(
-            [model for model in models if model.key in order.models],
-            default=settings.default_model,
-            aliases=order.aliases,
-            hidden=order.hidden,
-            trials=order.trials,
+        app = create_app(
+            service,
+            readiness=self.readiness,
+            settings=settings,
+            telemetry=self._telemetry,
+            recorder=make_recorder(settings, 0, self._telemetry),
+            access=access,
+            tracer=tracer_of(os.environ),
         )
         return registry, dict(catalogue.refused)
 
@@ -142,6 +114,9 @@ def application(arguments: dict[str, str]) -> serve.Application:
     """What `serve run twinserve_ray:application` and serve.yaml start.
 
     `arguments` are settings in lower case, such as default_model=glyphs; after them come TWINSERVE_ variables of the
-    process that builds the application. Raises pydantic's ValidationError for a wrong one.
+    process that builds the application. Raises pydantic's ValidationError for a wrong one, ValueError for an audit.
     """
-    return Replica.bind(Settings(**arguments))  # type: ignore[attr-defined]
+    settings = Settings(**arguments)
+    if settings.audit:
+        raise ValueError("TWINSERVE_AUDIT needs `twinserve serve`: replicas come and go, and with them their files")
+    return Replica.bind(settings)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -17,7 +18,9 @@ from app.access.keys import digest
 from app.api.gate import KEYLESS
 from app.api.openapi import describe_api
 from app.api.schemas import CompareBatchRequest, CompareRequest
+from app.core.observe import NullObserver
 from app.runtime.registry import Registry
+from app.service import Recorder as DecisionRecorder
 from app.service import Service
 from tests.serving import EXECUTOR, Recorder, client_of, make_app, picture, problem, today
 from tests.tiny import tiny_png
@@ -306,7 +309,8 @@ def test_every_route_says_what_it_needs_and_the_document_agrees(registry: Regist
     from app.api.routes import Endpoints, make_routes  # noqa: PLC0415
 
     service = Service(lambda: registry, Recorder(), EXECUTOR, today)
-    endpoints = Endpoints(service, lambda: pytest.fail("not called"), Recorder(), 8)
+    decisions = DecisionRecorder(NullObserver(), lambda: datetime.now(UTC))
+    endpoints = Endpoints(service, lambda: pytest.fail("not called"), Recorder(), 8, decisions)
     routes = make_routes(endpoints, lambda: (b"", ""), keys=True)
     paths = describe_api()["paths"]
     for route in routes:

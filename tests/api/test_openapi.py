@@ -87,7 +87,7 @@ async def test_every_route_is_documented_or_is_the_documentation(client: httpx.A
 
 def test_query_parameters_are_those_that_the_route_takes() -> None:
     described = {p["name"] for p in DOCUMENT["paths"]["/compare"]["post"]["parameters"] if p["in"] == "query"}
-    assert described == {"model", "operating_point", "max_fmr", "max_fnmr", "threshold", "impostor", "prior"}
+    assert described == {"model", "operating_point", "max_fmr", "max_fnmr", "threshold", "impostor", "prior", "include"}
 
 
 async def test_docs_ask_no_other_host(client: httpx.AsyncClient) -> None:

@@ -224,6 +224,7 @@ def test_metrics_on_their_own_port_are_not_on_the_main_one(uncalibrated_models: 
         with client_of(service) as client:
             compare(client)
         wait_for("the request in the sum", lambda: f"{REQUESTS} 1.0" in httpx.get(metrics).text)
+        assert 'model="tiny@1.0.0",precision="fp32",provider="CPUExecutionProvider"} 1.0' in httpx.get(metrics).text
         assert service.get("/metrics").status_code == 404
 
 

@@ -1,8 +1,9 @@
 """Evidence: what a verdict may claim. Measured error rates, their bounds, and verdicts that name them.
 
 Serving reads a Calibration and calls choose, judge, is_outside and describe_points; against a file of references
-choose_each, bound_family and conclude. The offline half measures: estimate, verify or cross_fit (rates, points,
-ratio), add_references, add_external, withdraw_claims, fit_together. No items are kept and no files are read here.
+choose_each, bound_family and conclude; over all that was served measure_drift. The offline half measures: estimate,
+verify or cross_fit (rates, points, ratio), add_references, add_external, withdraw_claims, fit_together. No items are
+kept and no files are read here.
 """
 
 from app.core.evidence.applicability import fit_together, is_outside, outside
@@ -19,6 +20,7 @@ from app.core.evidence.choosing import Choice, Reason, Selectors, Side, choose
 from app.core.evidence.crossfit import cross_fit, cross_fit_points
 from app.core.evidence.curves import fmr_at, fnmr_at, highest_threshold, lowest_threshold
 from app.core.evidence.describing import describe_points
+from app.core.evidence.drift import ScoreDrift, measure_drift, score_edges
 from app.core.evidence.estimate import (
     Estimate,
     disagree,
@@ -53,6 +55,7 @@ __all__ = [
     "PairScores",
     "Rate",
     "Reason",
+    "ScoreDrift",
     "Selectors",
     "Side",
     "UndeterminedRate",
@@ -79,9 +82,11 @@ __all__ = [
     "judge",
     "lowest_threshold",
     "measure",
+    "measure_drift",
     "measured_sizes",
     "outside",
     "reference_points",
+    "score_edges",
     "verify",
     "verify_points",
     "withdraw_claims",

@@ -1,9 +1,7 @@
-"""Metrics are summed over worker slots, deaths included; logs are one JSON object a line."""
+"""Every event is counted under its name, and metrics are summed over worker slots, deaths included."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 import shutil
@@ -18,7 +16,7 @@ from prometheus_client import generate_latest
 
 from app import __version__
 from app.core.observe import Observer
-from app.telemetry import JsonLines, States, Telemetry, allocate_metrics, shared_registry
+from app.telemetry import ModelFacts, States, Telemetry, allocate_metrics, shared_registry
 
 COUNT_THEN_DIE = """
 import os, signal, sys
@@ -62,7 +60,10 @@ def value(exposition: bytes, sample: str) -> float:
 
 
 def test_every_event_of_the_observer_is_counted_under_its_documented_name() -> None:
-    telemetry = Telemetry(states=States(lambda: {"ready": 2, "not_ready": 1}))
+    facts = ModelFacts("tiny@1.0.0", "f00d", "fp32", "tiny-1", "CPUExecutionProvider")
+    states = States(lambda: {"ready": 2, "not_ready": 1}, restarts=lambda: 3, models=lambda: [facts])
+    telemetry = Telemetry(states=states)
+    telemetry.watch_scores("tiny@1.0.0", (-0.5, 0.0, 0.5, 1.0))
     observer: Observer = telemetry
     observer.request("/compare", 200, 0.004)
     observer.refused("overloaded")
@@ -73,6 +74,9 @@ def test_every_event_of_the_observer_is_counted_under_its_documented_name() -> N
     observer.shadowed("tiny@1.0.0", "tiny@1.1.0", "match", "match")
     observer.shadowed("tiny@1.0.0", "tiny@1.1.0", "match", "no_match")
     observer.shadow_dropped("tiny@1.0.0", "tiny@1.1.0")
+    observer.scored("tiny@1.0.0", 0.3)
+    observer.scored("plain@1.0.0", 0.3)
+    observer.unrecorded(2)
     body, media_type = telemetry.exposition()
     assert media_type.startswith("text/plain")
     for sample, expected in {
@@ -89,11 +93,18 @@ def test_every_event_of_the_observer_is_counted_under_its_documented_name() -> N
         'twinserve_shadow_matches_total{by="model",candidate="tiny@1.1.0",model="tiny@1.0.0"}': 2,
         'twinserve_shadow_matches_total{by="candidate",candidate="tiny@1.1.0",model="tiny@1.0.0"}': 1,
         'twinserve_shadow_dropped_total{candidate="tiny@1.1.0",model="tiny@1.0.0"}': 1,
-        f'twinserve_info{{version="{__version__}"}}': 1,
+        'twinserve_score_bucket{le="0.0",model="tiny@1.0.0"}': 0,
+        'twinserve_score_bucket{le="0.5",model="tiny@1.0.0"}': 1,
+        "twinserve_unrecorded_total": 2,
         'twinserve_workers{state="ready"}': 2,
         'twinserve_workers{state="not_ready"}': 1,
+        "twinserve_worker_restarts_total": 3,
+        'twinserve_model_info{calibration="tiny-1",fingerprint="f00d",model="tiny@1.0.0",precision="fp32",'
+        'provider="CPUExecutionProvider"}': 1,
     }.items():
         assert value(body, sample) == expected, sample
+    assert re.search(rf'^twinserve_build_info{{.*version="{__version__}".*}} 1.0$', body.decode(), re.MULTILINE)
+    assert b"plain@1.0.0" not in body
 
 
 def test_two_applications_in_one_process_count_apart() -> None:
@@ -119,27 +130,7 @@ def test_sum_survives_killed_workers_and_their_successors(tmp_path: Path) -> Non
 
 def test_file_that_a_worker_is_just_creating_does_not_spoil_the_sum(tmp_path: Path) -> None:
     (tmp_path / "counter_0.db").touch()
-    assert b"twinserve_info" in generate_latest(shared_registry(tmp_path))
-
-
-def test_log_record_is_one_json_object_with_its_extras() -> None:
-    record = logging.getLogger("app.api.door").makeRecord(
-        "app.api.door", logging.INFO, "door.py", 1, "request", (), None, extra={"request_id": "r\n1", "ms": 1.25}
-    )
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    parsed = json.loads(line)
-    assert (parsed["message"], parsed["level"], parsed["request_id"], parsed["ms"]) == ("request", "info", "r\n1", 1.25)
-
-
-def test_logged_exception_stays_on_its_line() -> None:
-    try:
-        raise ValueError("several\nlines")
-    except ValueError:
-        record = logging.getLogger("x").makeRecord("x", logging.ERROR, "x.py", 1, "failed", (), sys.exc_info())
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    assert "several\nlines" in json.loads(line)["exception"]
+    assert b"twinserve_build_info" in generate_latest(shared_registry(tmp_path))
 
 
 @pytest.fixture
