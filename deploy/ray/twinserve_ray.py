@@ -74,6 +74,43 @@ class Replica:
             access=access,
             tracer=tracer_of(os.environ),
         )
+        return with_one_request_id(app)
+
+    def readiness(self) -> Readiness:
+        """What this replica serves, and what it refused."""
+        models = {model.key: ModelState(True) for model in self._registry}
+        models |= {key: ModelState(False, reason) for key, reason in self._refused.items()}
+        return Readiness(self._dead is None, models)
+
+    def check_health(self) -> None:
+        """Ray replaces a replica that raises here."""
+        if self._dead is not None:
+            raise RuntimeError(self._dead)
+
+    def _load(self) -> tuple[Registry, dict[str, str]]:
+        """Read and load all models. Raises RuntimeError where the service would not start."""
+        settings = self._settings
+        check = signature_check(settings.signing_key, None)
+        catalogue = read_catalogue(settings.models, settings.default_model, check=check)
+        models, refused = [], {}
+        for bundle in catalogue.bundles:
+            try:
+                models.append(self._load_model(bundle))
+            except BundleRefused as error:
+                refused[bundle.key] = error.detail
+        catalogue = catalogue.without(refused)
+        for key, reason in catalogue.refused.items():
+            logging.getLogger(__name__).error("refused %s: %s", key, reason)
+        if fault := catalogue.fault(strict=settings.strict_models):
+            raise RuntimeError(f"{fault} (models are looked for in {settings.models})")
+        order = catalogue.switch(1)
+        registry = Registry(
+            [model for model in models if model.key in order.models],
+            default=settings.default_model,
+            aliases=order.aliases,
+            hidden=order.hidden,
+            trials=order.trials,
+        )
         return registry, dict(catalogue.refused)
 
     def _load_model(self, bundle: Bundle) -> Model:

@@ -125,14 +125,13 @@ def test_killing_one_of_two_replicas_loses_no_request(uncalibrated_models: Path,
 def test_below_a_path_the_service_is_found_and_described_whether_nginx_keeps_the_path_or_not(
     uncalibrated_models: Path, tmp_path: Path, passed_on: str
 ) -> None:
-    settings = {"root_path": "/similarity", "trusted_proxies": "127.0.0.1"}
     changed = {
         "    server twinserve-2:8000 max_fails=0;\n": "",
         "location / {": "location /similarity/ {",
         "proxy_pass http://twinserve;": f"proxy_pass {passed_on}",
     }
     with (
-        live_service(uncalibrated_models, **settings) as replica,
+        live_service(uncalibrated_models, root_path="/similarity", trusted_proxies="127.0.0.1") as replica,
         running_nginx(tmp_path, [replica.port], changed) as gateway,
         httpx.Client(base_url=gateway.url, timeout=DEADLINE_S) as client,
     ):
