@@ -55,7 +55,7 @@ class Telemetry:
         """
         folder.mkdir(parents=True, exist_ok=True)  # whoever cleans up temporary files may have removed it
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
+        prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[misc]
         prometheus_client.values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
         telemetry = cls.__new__(cls)
         telemetry._make_metrics(None)

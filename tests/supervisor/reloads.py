@@ -70,7 +70,7 @@ def start_reload(state: Path | None) -> subprocess.Popen[str]:
 
 
 @contextlib.contextmanager
-def changing(folder: Path, *, workers: int = 1, **settings: Any) -> Iterator[Changing]:
+def changing(folder: Path, *, workers: int = 1, **settings: object) -> Iterator[Changing]:
     """A ready service on tiny@1.0.0, in `folder`."""
     models, state = folder / "models", folder / "state"
     write_tiny(models, calibrated=False)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -60,7 +58,7 @@ def looping_graph(rounds: int) -> bytes:
             helper.make_node("Add", ["before", "end"], ["vectors"]),
         ]
     )
-    constants: dict[str, npt.NDArray[Any]] = {
+    constants = {
         "bright": np.array(0.8, np.float32),
         "for_ever": np.array(FOR_EVER, np.int64),
         "rounds": np.array(rounds, np.int64),

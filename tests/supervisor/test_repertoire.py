@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,9 +48,6 @@ class Running:
     def changed(self) -> None:
         pass
 
-    def returned(self, connections: list[socket.socket]) -> None:
-        assert not connections
-
     def say(self, line: str) -> None:
         self.lines.append(line)
 
@@ -72,7 +68,7 @@ async def running(models: Path, target: Target, **settings: Any) -> AsyncIterato
         await until(lambda: service.fleet.counts()["ready"] == 2)
         yield service
     finally:
-        await service.fleet.drain()
+        await service.fleet.drain(0)
 
 
 async def test_reload_is_over_only_when_every_worker_has_switched_and_readiness_is_down_meanwhile(
