@@ -20,7 +20,7 @@ from app.supervisor.succession import Report, compare, expire, nothing_changed, 
 class Repertoire:
     """The catalogue that the fleet serves. Changes are made one after another."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, fleet: Fleet, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, fleet: Fleet, say: Callable[[str], object]) -> None:
         self._settings = settings
         self._fleet = fleet
         self._say = say

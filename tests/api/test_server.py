@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.api import connection
+from app.core.bundle import read_bundle
 from app.runtime.control import Loaded
 from tests.serving import b64
 from tests.test_main import exchange, get, seated, until
@@ -160,6 +161,7 @@ async def test_client_that_reads_no_answer_is_cut_off(
     monkeypatch.setattr(connection, "READ_S", 0.05)
     async with seated(uncalibrated_models, keep_alive_s=60) as seat:
         await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         client = seat.deal(receive_buffer=2048)
         # Either its last request, or several in a row, whose answers would each wait for the one before to be read.
         requests = embed_much().replace("host: x", "host: x\r\nconnection: close") if last else embed_much() * 4
@@ -175,6 +177,7 @@ async def test_client_that_reads_slowly_gets_all_of_its_answer(
     monkeypatch.setattr(connection, "READ_BYTES", 1)
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         client = seat.deal(receive_buffer=2048)
         await asyncio.to_thread(client.sendall, embed_much().encode())
         answer = b""
