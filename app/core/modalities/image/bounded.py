@@ -1,4 +1,4 @@
-"""A caller's file that its decoder may read so often and no more: what its steps cost is bounded, whatever the format."""
+"""A caller's file that its decoder may read so often and no more: what its steps cost is bounded in every format."""
 
 from __future__ import annotations
 

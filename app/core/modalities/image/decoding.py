@@ -23,7 +23,7 @@ KINDS = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 ORIENTATION_TAG = 0x0112
 
 MAX_READS = 300_000
-"""Steps of Pillow through one file. A GIF of the largest size that is taken has 130,000 blocks; PNG, JPEG and TIFF files
+"""Steps of Pillow through one file. A GIF of the most bytes that are taken has 130,000 blocks; PNG, JPEG and TIFF files
 have some thousands of parts at most."""
 MAX_PASSES = 4
 """How often a file may be read over. Pillow reads most once; strips of a TIFF may lie over one another."""
@@ -81,8 +81,6 @@ def decode(
         raise _too_many_parts()
     picture = _open(data, limits, "" if read_dicom is None else " and no DICOM file, which has DICM at byte 128")
     check_pixels(picture.size, limits)
-    if header.has_too_many_scans(data, picture.size):
-        raise _too_many_parts()
     try:
         if picture.format == "PNG":
             # Loading leaves the checksums of the pixels unread: a flipped bit would give a score, for another picture.
@@ -112,7 +110,7 @@ def _open(data: bytes, limits: Limits, nor: str = "") -> Image.Image:
     if not data.startswith(header.SIGNATURES):  # Pillow would take BigTIFF too, for files beyond any limit of ours
         raise UnusableInput(f"this is no {KINDS} picture{nor}")
     try:
-        return Image.open(Bounded(data, reads=MAX_READS, passes=MAX_PASSES), formats=FORMATS)
+        picture = Image.open(Bounded(data, reads=MAX_READS, passes=MAX_PASSES), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _beyond_decoder(limits) from error
     except CostsTooMuchError:
@@ -121,6 +119,9 @@ def _open(data: bytes, limits: Limits, nor: str = "") -> Image.Image:
         raise
     except Exception as error:  # that it is not identified as well: it begins as one of the formats
         raise _damaged() from error
+    if header.has_too_many_scans(data, picture.size):
+        raise _too_many_parts()
+    return picture
 
 
 def check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:

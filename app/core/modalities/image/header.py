@@ -12,7 +12,7 @@ tiny strips would cost a hundred times its own size in memory before a pixel is 
 MAX_JPEG_SCANS = 200
 """Scans in one JPEG. Encoders write about ten; each one can make the decoder walk the whole picture again."""
 MAX_SCANNED_PIXELS = 2_000_000_000
-"""Scans times pixels of one JPEG: 40 of the largest picture that is taken, in which 190 of a few bytes cost six seconds."""
+"""Scans times pixels of one JPEG: 40 of the largest picture that is taken, of which 190 empty ones cost six seconds."""
 MAX_PROFILES = 20
 """Colour profiles in one PNG, where one is allowed: each is inflated to a megabyte, and nothing looks at it."""
 MAX_EXIF_PARTS = 100
