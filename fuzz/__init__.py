@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of everything that reads bytes of a stranger. Nothing uses this package; `make fuzz` runs it."""
+"""Coverage-guided fuzzing of all that reads bytes of a stranger: `make fuzz`. Nothing else uses this package."""

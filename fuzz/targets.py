@@ -85,7 +85,8 @@ def _text() -> Target:
 
 
 def _multipart() -> Target:
-    part = b'--x\r\nContent-Disposition: form-data; name="%b"; filename="p.png"\r\nContent-Type: image/png\r\n\r\n%b\r\n'
+    head = b'--x\r\nContent-Disposition: form-data; name="%b"; filename="p.png"\r\nContent-Type: image/png\r\n'
+    part = head + b"\r\n%b\r\n"
     both = part % (b"a", b"PNG") + part % (b"b", b"--y\r\n") + b"--x--\r\n"
     return Target(lambda data: _refused(lambda: split_parts(data, BOUNDARY, ("a", "b"), 8)), [both])
 
@@ -161,9 +162,8 @@ def _refused(read: Callable[[], object]) -> None:
     except Internal:
         raise
     except TwinserveError as error:
-        assert " " in error.detail, error.detail
-        assert len(error.detail) < 1000, error.detail
-        assert error.detail.isprintable(), error.detail
+        if " " not in error.detail or len(error.detail) > 1000 or not error.detail.isprintable():
+            raise ValueError(f"an error that is no line to read: {error.detail!r}") from error
 
 
 def _prepare(modality: Modality, item: Item | None) -> None:

@@ -121,10 +121,12 @@ async def _read_json(request: Request) -> Any:
 
 def _content_type(request: Request, taken: Sequence[str] | None) -> tuple[str, Mapping[bytes, bytes]]:
     """The declared media type and its parameters. Raises UnsupportedMediaType for none, or one not in `taken`."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    if any(encoding.lower() != "identity" for encoding in request.headers.getlist("content-encoding")):
         raise UnsupportedMediaType("compressed bodies are not taken; send the body without Content-Encoding")
-    media_type, options = parse_options_header(request.headers.get("content-type"))
+    declared = request.headers.getlist("content-type")
+    if len(declared) > 1:
+        raise InvalidRequest("the request has more than one Content-Type; send one")
+    media_type, options = parse_options_header(declared[0] if declared else None)
     offer = " or ".join(taken) if taken else f"{JSON}, {MULTIPART}, or the item's own media type"
     name = media_type.decode("latin-1")
     if not name:
