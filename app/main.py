@@ -46,6 +46,7 @@ from app.runtime.control import (
     loop_factory,
 )
 from app.runtime.heart import Heart, interval_s
+from app.runtime.memory import bound_memory
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
 from app.service import Service, Shadowing
@@ -103,6 +104,8 @@ def run_worker(
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
+    if settings.memory_mb is not None:
+        bound_memory(settings.memory_mb)
     worker = Worker(Channel(control), loads, settings, told, keys)
     telemetry = Telemetry.shared(metrics, slot, states=States(worker.workers))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

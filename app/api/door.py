@@ -132,6 +132,9 @@ class Door:
             await self._refuse(scope, visit, from_routing(error), extra)
         except ClientDisconnect:
             pass  # nobody is left to answer
+        except MemoryError:
+            too_large = TooLarge("the request takes more memory than the service has to spare: send less at once")
+            await self._refuse(scope, visit, too_large)
         except Exception:
             logger.exception("a request failed", extra={"request_id": visit.request_id})
             await self._refuse(scope, visit, Internal(UNEXPECTED))
