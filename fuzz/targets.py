@@ -7,6 +7,7 @@ hold its promise too: finite numbers, of which batches can be made.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def _envelope() -> Target:
     def read(data: bytes) -> None:
         value = parse_json(data)
         for model in ENVELOPES:
-            _refused(lambda model=model: _validate(model, value))
+            _refused(functools.partial(_validate, model, value))
 
     pair = b'{"a":{"base64":"AAAA"},"b":{"embedding":[1.0,2],"fingerprint":"x"}}'
     whole = [pair, b'{"pairs":[%b],"prior":0.5,"max_fmr":1e-2}' % pair, b'{"inputs":[{"text":"x\\u00e9"}]}']

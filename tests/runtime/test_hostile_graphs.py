@@ -23,7 +23,8 @@ SIZE = 64 * 16 * 4
 
 
 def weights(model: onnx.ModelProto) -> onnx.TensorProto:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    found: onnx.TensorProto = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    return found
 
 
 def external(**entries: str) -> tuple[bytes, bytes]:
@@ -41,7 +42,8 @@ def external(**entries: str) -> tuple[bytes, bytes]:
 def changed(change: Callable[[onnx.ModelProto], object]) -> bytes:
     model = onnx.load_model_from_string(tiny_graph())
     change(model)
-    return model.SerializeToString()
+    serialised: bytes = model.SerializeToString()
+    return serialised
 
 
 PLACES = {
