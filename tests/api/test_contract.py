@@ -13,18 +13,19 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
 
+from app.access import Access
 from app.api.openapi import describe_api
+from tests.api.test_keys import a_key
 from tests.serving import load, make_app, serve
 from tests.tiny import make_tiny
 
 EXAMPLES = 15
-HEADERS: dict[str, str] = {}
-"""Sent with each request; where the service asks for keys, one of them."""
+SECRET = "everything"
 UNPROMISED = {
     "positive_data_acceptance",  # a schema cannot say what is a picture, or which embedding is whose
     "use_after_free",
     "ensure_resource_availability",  # nothing is created or deleted
-    "ignored_auth",
+    "ignored_auth",  # in the document a key is the operator's choice; test_keys.py holds what it opens
 }
 
 load_all_checks()
@@ -37,7 +38,8 @@ PROMISED = [check for check in CHECKS.get_all() if check.__name__ not in UNPROMI
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    app = make_app(load(make_tiny()))
+    key = a_key(SECRET, "compare", "embed", "admin")
+    app = make_app(load(make_tiny()), access=Access([key], lambda: 1))
     with serve(app) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -70,7 +72,10 @@ def ask(url: str, operation: Any, mode: GenerationMode) -> None:
     )
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
-        response = case.call_and_validate(base_url=url, headers=HEADERS, checks=PROMISED, timeout=60)
+        response = case.call_and_validate(
+            base_url=url, headers={"Authorization": f"Bearer {SECRET}"}, checks=PROMISED, timeout=60
+        )
         assert response.headers["x-request-id"]
+        assert response.status_code != 401  # the key was sent, and nothing but the request itself is judged
 
     one()
