@@ -13,9 +13,13 @@ import pytest
 
 from app.core.errors import TooLarge
 from app.core.modalities.base import Item, Limits, Prepared
+from app.core.observe import NullObserver
 from app.runtime.registry import Model
+from app.service import Service
 from app.service.preparing import QUICK_PIXELS, Preparer
-from tests.serving import altered, load
+from tests.core.modalities import texts
+from tests.service.test_usecases import CountingExecutor
+from tests.serving import altered, load, today
 from tests.tiny import make_tiny, tiny_item
 
 pytestmark = pytest.mark.anyio
@@ -112,3 +116,14 @@ async def test_item_beyond_the_models_own_limits_is_refused_by_them(tiny: Model,
     outcome = await preparer.prepare(small, tiny_item(0, 0))
     assert isinstance(outcome, TooLarge)
     assert "at most 10 in all" in outcome.detail
+
+
+async def test_long_text_is_prepared_in_a_thread_and_stalls_no_batch() -> None:
+    bundle = texts.encoder(texts.wordpiece(), **texts.WINDOWS).bundle
+    registry = load(bundle)
+    with CountingExecutor(1) as executor:
+        service = Service(lambda: registry, NullObserver(), executor, today)
+        await service.embed(None, [{"text": texts.words(100)}])
+        assert executor.submitted == 0
+        await service.embed(None, [{"text": texts.words(200)}])
+        assert executor.submitted == 1
