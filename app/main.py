@@ -48,7 +48,7 @@ from app.runtime.control import (
     loop_factory,
 )
 from app.runtime.heart import Heart
-from app.runtime.memory import give_back_memory_soon
+from app.runtime.memory import bound_memory, give_back_memory_soon
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
 from app.service import Recorder, Service, Shadowing
@@ -109,6 +109,8 @@ def run_worker(
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
+    if settings.memory_mb is not None:
+        bound_memory(settings.memory_mb)
     worker = Worker(Channel(control), loads, settings, told, keys, slot=slot)
     states = States(worker.workers, restarts=worker.restarts, models=worker.facts)
     drift = Drift(worker.calibrations, folder=metrics / "scores")

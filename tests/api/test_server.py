@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api import connection
+from app.api import connection, framing
 from app.core.bundle import read_bundle
 from app.runtime.control import Loaded
 from tests.serving import b64
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
     [
         ("GARBAGE\r\n\r\n", 400, "invalid_request"),
         ("GET /\x00 HTTP/1.1\r\n\r\n", 400, "invalid_request"),
-        ("GET / HTTP/1.1\r\nx: " + "a" * connection.HEAD_BYTES + "\r\n", 431, "too_large"),
+        ("GET / HTTP/1.1\r\nx: " + "a" * framing.HEAD_BYTES + "\r\n", 431, "too_large"),
     ],
 )
 async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_connection(
