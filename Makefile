@@ -4,6 +4,7 @@ PYTHON ?= python3
 DEVICE ?= cpu
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 SOAK_ARGS ?=
 MAKEFLAGS += --no-print-directory
 
@@ -20,7 +21,7 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock sbom model fit import-minilm bench bench-peers soak clean
+.PHONY: help run test lint format fuzz lock sbom model fit import-minilm bench bench-peers soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -40,6 +41,9 @@ lint: $(DEV)/.project ## check style, types and layers only
 format: $(DEV)/.project ## write the style that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(DEV)/.fuzz ## fuzz all that reads a stranger's bytes, 20,000 runs each (FUZZ_ARGS='image --runs 1000': docs/hostile-input.md)
+	@$(BIN)/python -m fuzz $(FUZZ_ARGS)
 
 # The offline locks carry no hashes: torch may be a CPU build from a local file or the registry's own build.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-annotate \
@@ -128,6 +132,10 @@ PIP = $(@D)/bin/python -m pip --disable-pip-version-check install --quiet
 $(DEV)/.locked: requirements/dev.txt
 	@$(call SETUP,; some minutes)
 	@$(PIP) -r $<
+	@touch $@
+
+$(DEV)/.fuzz: $(DEV)/.project
+	@$(PIP) --no-build-isolation --editable ".[fuzz]"
 	@touch $@
 
 %/.project: %/.locked pyproject.toml

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -49,7 +48,8 @@ from app.runtime.control import (
     Up,
     loop_factory,
 )
-from app.runtime.heart import Heart, interval_s
+from app.runtime.heart import Heart
+from app.runtime.memory import bound_memory, give_back_memory_soon
 from app.runtime.registry import Model, Registry, load_model
 from app.runtime.stock import Stock
 from app.service import Recorder, Service, Shadowing
@@ -61,8 +61,7 @@ if TYPE_CHECKING:
 
 FAILED = 70  # sysexits.h: internal software error
 PREPARE_THREADS = 2
-CPU_BATCHES, CUDA_BATCHES = 1, 2
-"""Batches that one worker runs side by side."""
+CPU_BATCHES, CUDA_BATCHES = 1, 2  # that one worker runs side by side
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +112,8 @@ def run_worker(
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
+    if settings.memory_mb is not None:
+        bound_memory(settings.memory_mb)
     worker = Worker(Channel(control), loads, settings, told, keys, slot=slot)
     states = States(worker.workers, restarts=worker.restarts, models=worker.facts)
     drift = Drift(worker.calibrations, folder=metrics / "scores")
@@ -145,7 +146,7 @@ class Worker:
         self._registry: Registry | None = None
         self._told = told
         self._access = None if keys is None else Access(parse_keys(keys.text), self._sharers)
-        self._heart: Heart | None = None
+        self._heart = Heart(settings.watchdog_ms / 1000, self._stock.under_way, lambda beats: self._tell(Beat(beats)))
         self._closed = 0
         self._exit_code = 0
 
@@ -197,8 +198,7 @@ class Worker:
             # A thread of its own, and a daemon: a stop while models load must not wait for them.
             threading.Thread(target=self._load, args=(loop, telemetry, inference), daemon=True).start()
             await self._server.serve_dealt()
-            if self._heart is not None:
-                self._heart.stop()
+            self._heart.stop()
             shadowing.close()
             await self._stock.close()
             if fetcher is not None:
@@ -289,10 +289,7 @@ class Worker:
         gc.freeze()
         give_back_memory_soon()
         self._tell(Switched(order.generation))
-        if self._heart is None and self._settings.watchdog_ms:
-            every_s = interval_s(self._settings.watchdog_ms / 1000)
-            self._heart = Heart(every_s, self._stock.under_way, lambda beats: self._tell(Beat(beats)))
-            self._heart.start()
+        self._heart.start()
 
     def _fail(self, reason: str, hopeless: bool) -> None:
         self._exit_code = FAILED
@@ -325,17 +322,6 @@ class Worker:
     def _tell_closed(self) -> None:
         closed, self._closed = self._closed, 0
         self._tell(Closed(closed))
-
-
-def give_back_memory() -> None:
-    """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def give_back_memory_soon() -> None:
-    """The same in a thread: it takes milliseconds, and requests come in."""
-    asyncio.get_running_loop().run_in_executor(None, give_back_memory)
 
 
 def make_fetcher(settings: Settings) -> Fetcher | None:

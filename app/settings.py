@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="connections that one worker holds; beyond it the one that was idle for longest is closed",
     )
+    memory_mb: int | None = Field(
+        None,
+        ge=128,
+        description="mebibytes of data of one worker, beyond which an item is refused; default: what the system gives",
+    )
     queue_items: int = Field(1024, ge=1, description="items that may wait, per model and worker; beyond it 429")
     queue_ms: float = Field(
         5000.0, gt=0, description="milliseconds that a new item may have to wait, per model and worker; beyond it 429"

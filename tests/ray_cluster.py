@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.nginx import lasting_port
+from tests.ports import lasting_port
 
 ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent

@@ -23,8 +23,7 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_each_setting_is_documented_with_its_default_and_meaning(name: str) -> None:
     field = Settings.model_fields[name]
-    named = {"None": "not set", "False": "false"}  # by their text: 0 equals False
-    shown = named.get(str(field.default), f"`{field.default}`")
+    shown = {"None": "not set", "False": "false"}.get(str(field.default), f"`{field.default}`")
     assert f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |" in DOCS.read_text(encoding="utf-8")
 
 

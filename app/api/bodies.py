@@ -6,6 +6,7 @@ system serves.
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,11 @@ MULTIPART = "multipart/form-data"
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 """A number in a query parameter: as JSON writes it."""
+
+LARGE_BYTES = 1024 * 1024
+MOST_ARRAYS = 5_000_000
+"""Arrays and objects in one JSON document: as many as a series of the most numbers has steps, and some. Three times as
+many can stand in the largest body, and take a gigabyte."""
 
 E = TypeVar("E", bound=Envelope)
 
@@ -104,7 +110,15 @@ def no_query(request: Request) -> None:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse strictly: UTF-8, no NaN or Infinity, no key twice, at most 200 levels. Raises InvalidRequest."""
+    """Parse strictly: UTF-8, no NaN or Infinity, no key twice, at most 200 levels.
+
+    Raises InvalidRequest, and TooLarge for more than MOST_ARRAYS.
+    """
+    if len(data) > LARGE_BYTES and data.count(b"[") + data.count(b"{") > MOST_ARRAYS:
+        raise TooLarge(f"the body has more than {MOST_ARRAYS} arrays and objects; send less at once")
+    paused = len(data) > LARGE_BYTES and gc.isenabled()
+    if paused:  # the collector would walk millions of fresh lists over and over, longer than it takes to parse them
+        gc.disable()
     try:
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:
@@ -112,6 +126,9 @@ def parse_json(data: bytes) -> Any:
         raise InvalidRequest(
             f"the body is not valid JSON in UTF-8 without NaN, Infinity or equal keys: {said}"
         ) from None
+    finally:
+        if paused:
+            gc.enable()
 
 
 async def _read_json(request: Request) -> Any:
@@ -121,10 +138,12 @@ async def _read_json(request: Request) -> Any:
 
 def _content_type(request: Request, taken: Sequence[str] | None) -> tuple[str, Mapping[bytes, bytes]]:
     """The declared media type and its parameters. Raises UnsupportedMediaType for none, or one not in `taken`."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
+    if any(encoding.lower() != "identity" for encoding in request.headers.getlist("content-encoding")):
         raise UnsupportedMediaType("compressed bodies are not taken; send the body without Content-Encoding")
-    media_type, options = parse_options_header(request.headers.get("content-type"))
+    declared = request.headers.getlist("content-type")
+    if len(declared) > 1:
+        raise InvalidRequest("the request has more than one Content-Type; send one")
+    media_type, options = parse_options_header(declared[0] if declared else None)
     offer = " or ".join(taken) if taken else f"{JSON}, {MULTIPART}, or the item's own media type"
     name = media_type.decode("latin-1")
     if not name:

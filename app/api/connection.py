@@ -12,21 +12,21 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.api.framing import HEAD_BYTES, TOO_LARGE, Framed
 from app.api.responses import PROBLEM, SAFE
 
 if TYPE_CHECKING:
     from app.api.server import DealtServer
 
-HEAD_BYTES = 64 * 1024
 HEAD_S = 20.0
 READ_S = 20.0
 READ_BYTES = 16 * 1024
 """Of the answer that waits for it, a client reads at least so much in READ_S, or is cut off."""
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Framed):
     """One client's connection; calls `on_closed` exactly once."""
 
     def __init__(self, server: DealtServer, on_closed: Callable[[], None]) -> None:
@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
         if not self._in_head or self.transport.is_closing():
             self._stop_head_timer()
         elif self._head_bytes > HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", "the request's head is too large")
+            self._refuse(*TOO_LARGE)
         elif self._head_bytes and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_S, self._head_is_late)
 
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request, as problem details, and close."""
         del msg  # uvicorn's own words
-        self._refuse(HTTPStatus.BAD_REQUEST, "invalid_request", "this is not a valid HTTP/1.1 request")
+        self._refuse(*self.fault)
 
     def _head_is_late(self) -> None:
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "client_timeout", "the request's head did not arrive in time")
@@ -155,7 +155,7 @@ class Connection(HttpToolsProtocol):
         Where an answer to an earlier request of the connection is on its way, it comes first or the client gets none.
         """
         self._stop_head_timer()
-        if self.cycle is None or self.cycle.response_complete:
+        if self.takes_answer():
             request_id = uuid.uuid4().hex
             body = orjson.dumps(
                 {

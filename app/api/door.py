@@ -50,6 +50,8 @@ SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 CLIENT_GONE = 499
 """Reported to the observer, after nginx, for a client that left before its answer; nothing is sent."""
 UNROUTED = "unmatched"
+BODIES = 8
+"""Bodies of the most bytes that a worker holds at once, in as many or more requests: slots alone allow gigabytes."""
 FULL = "the service is handling as many requests as it can; try again later"
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Door:
         self._observer = observer
         self._tracer = tracer or Tracer()
         self._max_body_bytes = max_body_bytes
+        self._bodies = _Bodies(BODIES * max_body_bytes)
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
         self._access = access
@@ -87,7 +90,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes)
+        visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes, self._bodies)
         scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
         scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
@@ -166,6 +169,9 @@ class Door:
             await self._refuse(scope, visit, from_routing(error), extra)
         except ClientDisconnect:
             pass  # nobody is left to answer
+        except MemoryError:
+            too_large = TooLarge("the request takes more memory than the service has to spare: send less at once")
+            await self._refuse(scope, visit, too_large)
         except Exception:
             logger.exception(
                 "a request failed", extra={"request_id": visit.request_id, "trace_id": visit.trace.trace_id}
@@ -188,10 +194,18 @@ class Door:
         return min(float(asked), self._timeout_s)
 
 
+class _Bodies:
+    """The bytes of all bodies of requests under way, and how many they may be."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.held_bytes = 0
+
+
 class _Visit:
     """One request on its way through: what has come in, and whether an answer has begun to go out."""
 
-    def __init__(self, request_id: str, receive: Receive, send: Send, max_body_bytes: int) -> None:
+    def __init__(self, request_id: str, receive: Receive, send: Send, max_body_bytes: int, bodies: _Bodies) -> None:
         self.request_id = request_id
         self.began = time.perf_counter()
         self.steps = Steps()
@@ -199,6 +213,7 @@ class _Visit:
         self.status = CLIENT_GONE
         self._receive, self._send = receive, send
         self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
         self._received_bytes = 0
         self._reading = False
         self._gone = False
@@ -230,17 +245,24 @@ class _Visit:
             raise DeadlineExceeded(f"the request was not done within {seconds:g} s; try again later") from None
         finally:
             self._timer = None
+            self._bodies.held_bytes -= self._received_bytes
             if self._watch is not None:
                 self._watch.cancel()
 
     async def receive(self) -> Message:
-        """The next part of the body. Raises TooLarge for more bytes than a body may have."""
+        """The next part of the body. Raises TooLarge for more bytes than a body may have, Overloaded for more than all
+        bodies together may.
+        """
         self._reading = True
         message = await self._receive()
         if message["type"] == "http.request":
-            self._received_bytes += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self._received_bytes += size
+            self._bodies.held_bytes += size
             if self._received_bytes > self._max_body_bytes:
                 raise self._too_large()
+            if self._bodies.held_bytes > self._bodies.most_bytes:
+                raise Overloaded(FULL)
             if not message.get("more_body", False):
                 self._reading = False
                 if self._watch is None:

@@ -26,7 +26,8 @@ from app.embedding_files.processes import Done, Shard, WorkLostError, embed_here
 from app.embedding_files.sources import Source, SourceError, cut, open_source
 from app.settings import Settings
 from app.supervisor.catalogue import read_catalogue
-from app.supervisor.running import NO_MODELS, UNABLE, default_workers, say
+from app.supervisor.machine import default_workers
+from app.supervisor.running import NO_MODELS, UNABLE, say
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
 
 if TYPE_CHECKING:

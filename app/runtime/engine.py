@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.bundle import Bundle
-from app.core.errors import Internal, TwinserveError
+from app.core.errors import Internal, TooLarge, TwinserveError
 from app.core.evidence import outside
 from app.core.modalities.base import Item, Limits, Prepared
 from app.core.observe import Observer
@@ -100,6 +100,8 @@ class Engine:
             return self.encoder.prepare(item, limits)
         except TwinserveError as error:
             return error
+        except MemoryError:
+            return TooLarge("the item takes more memory to unpack than the service has to spare: send a smaller one")
         except Exception:
             logger.exception("an item failed in preparation")
             return Internal("the service failed on this item; other items are not affected")

@@ -26,25 +26,29 @@ def beats_in(watchdog_s: float) -> int:
 
 
 class Heart:
-    """Beats on the running event loop from `start` on, every `every_s`.
+    """Beats on the running event loop from `start` on; never, where a worker may hang for ever (`watchdog_s` is 0).
 
     `under_way` names the batches that run now; `beat` gets at how many beats in a row the oldest of them was there.
     """
 
     def __init__(
-        self, every_s: float, under_way: Callable[[], Collection[Hashable]], beat: Callable[[int], None]
+        self, watchdog_s: float, under_way: Callable[[], Collection[Hashable]], beat: Callable[[int], None]
     ) -> None:
-        self._every_s = every_s
+        self._every_s = interval_s(watchdog_s)
         self._under_way = under_way
         self._beat = beat
         self._seen: dict[Hashable, int] = {}
         self._next: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Beat now, and on and on."""
+        """Beat now, and on and on, unless it does so already."""
+        if self._every_s and self._next is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self._seen = {batch: self._seen.get(batch, 0) + 1 for batch in self._under_way()}
         self._beat(max(self._seen.values(), default=0))
-        self._next = asyncio.get_running_loop().call_later(self._every_s, self.start)
+        self._next = asyncio.get_running_loop().call_later(self._every_s, self._go_on)
 
     def stop(self) -> None:
         """Beat no more."""

@@ -22,9 +22,10 @@ from app.runtime.session import Device
 INLINE_BELOW_S = 0.004
 """A batch that is expected to be faster than this runs on the event loop: see docs/decisions/0014."""
 INLINE_BYTES = 16 * 1024
-INLINE_LIMITS = Limits(max_body_bytes=INLINE_BYTES, max_pixels=256 * 256, max_seconds=10.0)
+INLINE_LIMITS = Limits(max_body_bytes=INLINE_BYTES, max_pixels=256 * 256, max_seconds=10.0, max_tokens=128)
 """What a batch prepares itself. Larger items would stall the rest of their batch (a 12-megapixel photograph takes tens
-of milliseconds), and bytes alone do not bound the work: two kilobytes of WebP can hold fifty megapixels.
+of milliseconds, a text of 16 KiB twenty), and bytes alone do not bound the work: two kilobytes of WebP can hold fifty
+megapixels.
 """
 MOST_CHOICES = 256
 CUDA_IN_FLIGHT = 2

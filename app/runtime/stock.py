@@ -41,13 +41,13 @@ class Stock:
             task.add_done_callback(self._gone)
         return registry
 
-    def under_way(self) -> list[Hashable]:
-        """Every served model's batches that run now; see Batcher.under_way."""
-        return [batch for model in self._models.values() for batch in model.batcher.under_way]
-
     def _gone(self, task: asyncio.Task[None]) -> None:
         self._leaving.discard(task)
         self._on_gone()
+
+    def under_way(self) -> list[Hashable]:
+        """Every model's batches that run now; see Batcher.under_way."""
+        return [batch for model in self._models.values() for batch in model.batcher.under_way]
 
     async def close(self) -> None:
         """Close every model's batcher, at once: those of requests that outlived their time too."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 from app.core.errors import TooLarge, TwinserveError
 from app.core.modalities.base import Prepared
@@ -15,22 +14,23 @@ from app.runtime.engine import Encoded, Work
 from app.runtime.queue import Waiting
 from app.runtime.registry import INLINE_BYTES, Model
 from app.service.items import Content
+from app.service.preparing import Preparer
 
 
 async def encode(
-    model: Model, contents: Sequence[Content], executor: Executor, steps: Steps
+    model: Model, contents: Sequence[Content], preparer: Preparer, steps: Steps
 ) -> list[Encoded | TwinserveError]:
     """Embed items; each outcome stands at its item's place, an item's failure too. `steps` gets what they went through.
 
     Places for all of them are taken first, all or nothing, so that an overloaded service refuses before it decodes.
-    Small items are prepared by the batch that runs them, large ones by `executor` beforehand. Raises Overloaded,
+    Small items are prepared by the batch that runs them, large ones by `preparer` beforehand. Raises Overloaded,
     TooLarge or NotReady as Batcher.reserve does.
     """
     if not contents:
         return []
     with model.batcher.reserve(len(contents)) as places:
         large = [content for content in contents if content.size > INLINE_BYTES]
-        prepared = iter(await _prepare(model, large, executor, steps)) if large else iter(())
+        prepared = iter(await _prepare(model, large, preparer, steps)) if large else iter(())
         work = [next(prepared) if content.size > INLINE_BYTES else content.item for content in contents]
         outcomes = await _run(places, work, steps)
         unpacked = [
@@ -39,7 +39,7 @@ async def encode(
             if isinstance(outcome, TooLarge) and content.size <= INLINE_BYTES
         ]  # small as they came, and too large for a batch once unpacked: perhaps not too large for the model
         if unpacked:
-            ready = await _prepare(model, [contents[place] for place in unpacked], executor, steps)
+            ready = await _prepare(model, [contents[place] for place in unpacked], preparer, steps)
             again = await _run(places, ready, steps)
             for place, outcome in zip(unpacked, again, strict=True):
                 outcomes[place] = outcome
@@ -47,14 +47,13 @@ async def encode(
 
 
 async def _prepare(
-    model: Model, contents: Sequence[Content], executor: Executor, steps: Steps
+    model: Model, contents: Sequence[Content], preparer: Preparer, steps: Steps
 ) -> Sequence[Prepared | TwinserveError]:
     """Prepare items in threads: side by side, or one after another where they are bulk, so that a single compare waits
     for one of a bulk request's items at the most, not for all of them.
     """
     began = time.perf_counter()
-    loop, prepare = asyncio.get_running_loop(), model.engine.prepare
-    runs = (loop.run_in_executor(executor, prepare, content.item, model.limits) for content in contents)
+    runs = (preparer.prepare(model, content.item) for content in contents)
     prepared = [await run for run in runs] if len(contents) > BULK_ABOVE else await asyncio.gather(*runs)
     steps.took("prepare", began, time.perf_counter())
     return prepared

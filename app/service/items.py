@@ -195,11 +195,11 @@ def _read_vector(value: Any, dimension: int) -> npt.NDArray[np.float32]:
         if len(data) != 4 * dimension:
             raise wrong_length
         return np.frombuffer(data, dtype="<f4").astype(np.float32)
+    if isinstance(value, list) and len(value) != dimension:
+        raise wrong_length
     if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):
         detail = "embedding must be an array of numbers, or base64 of little-endian float32"
         raise InvalidRequest(detail)
-    if len(value) != dimension:
-        raise wrong_length
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused as such
         try:
             return np.array(value, dtype=np.float64).astype(np.float32)

@@ -26,6 +26,7 @@ from app.service.inference import encode
 from app.service.items import Content, Given, Key, RawItem, read_item
 from app.service.matching import Matched, Reference, gather, judge_references
 from app.service.notices import Notice, look_at
+from app.service.preparing import Preparer
 from app.service.remote import Fetch, bring, bring_pairs
 from app.service.shadow import Shadowing
 
@@ -82,7 +83,7 @@ class Service:
         self._models = models
         self._shadowing = shadowing
         self._observer = observer
-        self._executor = executor
+        self._preparer = Preparer(executor)
         self._today = today
         self._fetch = fetch
 
@@ -225,7 +226,7 @@ class Service:
     ) -> dict[Key, Encoded | TwinserveError]:
         """Embed the distinct ones of these items; those that are embeddings stay as they are."""
         distinct = {item.key: item for item in items if isinstance(item, Content)}
-        outcomes = await encode(model, list(distinct.values()), self._executor, steps)
+        outcomes = await encode(model, list(distinct.values()), self._preparer, steps)
         embedded = dict(zip(distinct, outcomes, strict=True))
         return embedded | {item.key: look_at(item, model) for item in items if isinstance(item, Given)}
 

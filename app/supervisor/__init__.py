@@ -10,6 +10,10 @@ worker.py      one worker process
 listening.py   the listening socket
 dealing.py     which worker gets the next connection, and how long a dead one is mourned
 state.py       the folder that the service writes to
+owner.py       whom the workers answer to
+watching.py    which worker hangs
+machine.py     how many workers and descriptors
+exposing.py    metrics on a port of their own
 """
 
 from app.supervisor.running import serve

@@ -11,10 +11,9 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from app.core.bundle import Bundle
-from app.core.observe import Readiness
 from app.runtime.control import (
     Beat,
     Closed,
@@ -33,6 +32,7 @@ from app.runtime.control import (
 )
 from app.runtime.heart import interval_s
 from app.supervisor.dealing import Backoff, Candidate
+from app.supervisor.owner import Owner
 from app.supervisor.watching import Watch
 from app.supervisor.worker import Target, WorkerProcess
 
@@ -42,28 +42,6 @@ MOST_LOST = 2
 """So many workers that end while they load a new bundle are reason enough not to ask another one."""
 DEAD_ON_ARRIVAL_S = 2.0
 """How long a worker that outlived its drain may take to exit before it is killed."""
-
-
-class Owner(Protocol):
-    """Who runs the fleet: judges what workers report, and hears what happens."""
-
-    def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
-        """Say what every worker is to answer, given what the ready ones serve, and whether one has yet to switch."""
-
-    def refused(self, reasons: Mapping[str, str]) -> None:
-        """Bundles that the fleet is to serve and a worker refused, key -> reason: serve others."""
-
-    def changed(self) -> None:
-        """A worker came up, became ready or went."""
-
-    def returned(self, connections: list[socket.socket]) -> None:
-        """Connections that a worker had not taken when it died: somebody else is to have them."""
-
-    def say(self, line: str) -> None:
-        """One line for the operator."""
-
-    def give_up(self, line: str, *, hopeless: bool) -> None:
-        """The service cannot go on; `hopeless` where the machine cannot run it at all."""
 
 
 class Fleet:
@@ -196,7 +174,7 @@ class Fleet:
             await asyncio.sleep(every_s)
             before = self.counts()
             for worker in self._workers.values():
-                if worker.state == "ready" and (fault := worker.watch.look()) is not None:
+                if worker.state == "ready" and (fault := worker.watch.look(loading=worker.is_loading)) is not None:
                     self._owner.say(f"worker {worker.slot} (pid {worker.pid}) hangs and is killed: {fault}")
                     worker.become("leaving")
                     worker.kill()
@@ -206,24 +184,18 @@ class Fleet:
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
         was_quiet = worker.watch.quiet
         worker.watch.heard(message.batch_beats if isinstance(message, Beat) else None)
-        match message:
-            case Beat():
-                if was_quiet:
-                    self._tell_all()
-            case Closed(connections):
-                worker.connections -= connections
-                if was_quiet:
-                    self._tell_all()
-            case _:
-                self._learn(worker, message)
-                if self._draining:
-                    worker.tell(Drain())  # it was on its way up when the others were told
-                else:
-                    self._bring_along(worker)
-                self._tell_all()
+        if isinstance(message, Closed):
+            worker.connections -= message.connections
+        if isinstance(message, Beat | Closed) and not was_quiet:
+            return  # nothing that anybody else needs to know
+        self._learn(worker, message)
+        if self._draining:
+            worker.tell(Drain())  # it was on its way up when the others were told
+        else:
+            self._bring_along(worker)
+        self._tell_all()
 
     def _learn(self, worker: WorkerProcess, message: FromWorker) -> None:
-        """Take in what a message says of its worker."""
         match message:
             case Up():
                 worker.become("up")
@@ -263,12 +235,12 @@ class Fleet:
 
     def told(self) -> Told:
         """What workers are told now."""
-        ready = self.counts()["ready"]
+        ready = len(self._ready())
         serving = frozenset(self._order.models) if ready else frozenset[str]()
         return Told(self._owner.readiness(serving, ready, swapping=self._swapping()), self.counts(), self._restarts)
 
     def _ready(self) -> list[WorkerProcess]:
-        return [worker for worker in self._workers.values() if worker.state == "ready"]
+        return [worker for worker in self._workers.values() if worker.is_ready]
 
     def _swapping(self) -> bool:
         return any(worker.generation != self._order.generation for worker in self._ready())
@@ -293,7 +265,7 @@ class Fleet:
 
     def counts(self) -> dict[str, int]:
         """How many slots have a ready worker, and how many have none."""
-        ready = sum(worker.is_ready for worker in self._workers.values())
+        ready = len(self._ready())
         return {"ready": ready, "not_ready": self._size - ready}
 
     def candidates(self) -> list[Candidate[int]]:
@@ -315,8 +287,7 @@ class Fleet:
 
     def part(self) -> None:
         """Go on, but let every connection end with its next answer."""
-        for worker in self._workers.values():
-            worker.tell(Part())
+        self.tell(Part())
 
     async def drain(self) -> None:
         """Let every worker finish what is under way; kill what is left after the drain time and a moment more."""

@@ -25,7 +25,7 @@ class Repertoire:
         settings: Settings,
         catalogue: Catalogue,
         fleet: Fleet,
-        say: Callable[[str], None],
+        say: Callable[[str], object],
         *,
         check: ManifestCheck | None,
     ) -> None:

@@ -8,49 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
-import resource
+import errno
 import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-
-import prometheus_client
 
 from app import __version__
 from app.core.bundle import ManifestCheck
 from app.core.errors import BundleRefused, KeysRefused
-from app.core.evidence import Calibration
 from app.core.observe import Readiness
 from app.records import read_signer
 from app.runtime.control import Keys, loop_factory
-from app.runtime.cpus import available_cpus
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
 from app.supervisor.commands import listening
+from app.supervisor.exposing import MetricsPortError, metrics_port
 from app.supervisor.fleet import Fleet
 from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
+from app.supervisor.machine import default_workers, raise_descriptor_limit
 from app.supervisor.repertoire import Repertoire
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
-from app.telemetry import Drift, ModelFacts, States, allocate_metrics, facts_of, shared_registry
+from app.telemetry import allocate_metrics
 
 STOPPED, UNABLE, NO_MODELS = 0, 2, 3
-DESCRIPTORS = 65_536
 SAME_SIGNAL_S = 1.0
 """Signals this close together are one request to stop: timeout(1), systemd and terminals signal whole groups, twice."""
 
 
-def say(line: str) -> None:
-    """One line for the operator, on stderr; a service whose lines nobody can take (a full disk) goes on."""
-    with contextlib.suppress(OSError):
+def say(line: str) -> OSError | None:
+    """One line for the operator, on stderr. Where nobody can take it, such as a full disk, say why, and go on."""
+    try:
         print(f"twinserve: {line}", file=sys.stderr, flush=True)
+    except OSError as error:
+        return error
+    return None
 
 
 def serve(settings: Settings, *, target: Target = enter) -> int:
@@ -92,7 +91,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
         if fault := catalogue.fault(strict=settings.strict_models):
             say(f"{fault} (models are looked for in {settings.models})")
             return NO_MODELS
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         service = Supervisor(settings, catalogue, listener, folder, target, keys=keys, check=check)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(service.run())
@@ -144,7 +143,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
             async with contextlib.AsyncExitStack() as cleanup:
-                cleanup.enter_context(self._own_metrics_port())
+                cleanup.enter_context(metrics_port(self._settings, self._metrics, self._fleet, say))
                 self._introduce()
                 self._models.serve(self._models.catalogue)
                 self._fleet.start()
@@ -156,7 +155,7 @@ class Supervisor:
                 await self._linger()
                 await self._acceptor.close()
                 await self._fleet.drain()
-        except _MetricsPortError as error:
+        except MetricsPortError as error:
             say(str(error))
             return UNABLE
         return self._exit_code
@@ -178,10 +177,9 @@ class Supervisor:
         self._keep(self._reload())
 
     def _asked_to_reload(self) -> None:
-        try:
-            say("SIGHUP: reading models and keys again")
-        except OSError:  # the terminal has hung up: nobody asks for anything any more
-            self._end()
+        error = say("SIGHUP: reading models and keys again")
+        if error is not None and error.errno in (errno.EIO, errno.EPIPE):
+            self._end()  # the terminal has hung up: nobody asks for anything any more
         else:
             self._reload_soon()
 
@@ -275,12 +273,6 @@ class Supervisor:
             "metrics": self._metrics,
         }
 
-    def _facts(self) -> list[ModelFacts]:
-        return [facts_of(bundle, provider) for bundle, provider in self._fleet.serving()]
-
-    def _calibrations(self) -> dict[str, Calibration]:
-        return {one.key: one.calibration for one, _ in self._fleet.serving() if one.calibration is not None}
-
     def _introduce(self) -> None:
         catalogue = self._models.catalogue
         names = ", ".join(
@@ -291,67 +283,9 @@ class Supervisor:
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
         say(f"listening on {url(self._listener)} ({_who_may_call(self._keys)})")
 
-    @contextlib.contextmanager
-    def _own_metrics_port(self) -> Iterator[None]:
-        if self._settings.metrics_port is None:
-            yield
-            return
-        states = States(self._fleet.counts, restarts=self._fleet.restarts, models=self._facts)
-        drift = Drift(self._calibrations, folder=self._metrics / "scores")
-        registry = shared_registry(self._metrics, states=states, drift=drift)
-        try:
-            server, thread = prometheus_client.start_http_server(
-                self._settings.metrics_port, self._settings.host, registry
-            )
-        except OSError as error:
-            raise _MetricsPortError(
-                f"cannot serve metrics on {self._settings.host} port {self._settings.metrics_port}: {error.strerror}"
-            ) from error
-        say(f"metrics on {url(server.socket)}/metrics")
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
 
 def _who_may_call(keys: Keys | None) -> str:
     return "open to whoever reaches it" if keys is None else f"keys in force: {keys.count}"
-
-
-class _MetricsPortError(Exception):
-    """The metrics port cannot be had."""
-
-
-def default_workers(device: str) -> int:
-    """One worker where a GPU is used, else one a usable CPU.
-
-    What `auto` will get is told from the wheel alone: that with CUDA is installed to use a GPU, and asking the
-    device itself would need the engine, which the supervisor does not load.
-    """
-    return 1 if expects_gpu(device) else available_cpus()
-
-
-def expects_gpu(device: str) -> bool:
-    """Whether this device is, or is likely to be, a GPU."""
-    return device == "cuda" or (device == "auto" and _cuda_wheel_is_installed())
-
-
-def _cuda_wheel_is_installed() -> bool:
-    try:
-        importlib.metadata.distribution("onnxruntime-gpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _raise_descriptor_limit() -> None:
-    """Let this process and its workers hold many connections: the usual soft limit of 1,024 is for old programs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _leave(number: int, _frame: object) -> NoReturn:

@@ -32,9 +32,13 @@ class Watch:
         if batch_beats is not None:
             self._batch_beats = batch_beats
 
-    def look(self) -> str | None:
-        """Count one look; return why the worker counts as hung, or None."""
-        self._silent_looks += 1
+    def look(self, *, loading: bool = False) -> str | None:
+        """Count one look; return why the worker counts as hung, or None.
+
+        One that loads a model may be silent: the engine does not let go of Python meanwhile.
+        """
+        if not loading:
+            self._silent_looks += 1
         if self._patience and self._silent_looks > self._patience:
             return f"no sign of life for {self._watchdog_s:g} s"
         if self._patience and self._batch_beats > self._patience:

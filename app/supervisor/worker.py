@@ -41,8 +41,6 @@ class WorkerProcess:
         self.watch = watch
         self.state: State = "starting"
         self.connections = 0
-        self.untaken: list[socket.socket] = []
-        """Connections dealt to it that it had not yet taken when it ended: nobody has read from them."""
         self.asked: set[str] = set()
         """Digests of the bundles that it was asked to load, and has not let go of."""
         self.loaded: dict[str, str] = {}
@@ -51,6 +49,8 @@ class WorkerProcess:
         """Those that it cannot serve: digest -> reason."""
         self.told = self.generation = 0
         """Which generation of models it was told to switch to, and which it serves; 0 for none."""
+        self.untaken: list[socket.socket] = []
+        """Connections dealt to it that it had not yet taken when it ended: nobody has read from them."""
         self.was_ready = False
         self._on_message = on_message
         self._doomed = False
@@ -68,6 +68,11 @@ class WorkerProcess:
     def is_ready(self) -> bool:
         """Whether its models are loaded and it has shown life of late."""
         return self.state == "ready" and not self.watch.quiet
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it was asked for a bundle of which it has not said how it went."""
+        return not self.asked <= self.loaded.keys() | self.refused.keys()
 
     async def run(self, target: Target, arguments: Mapping[str, Any]) -> str:
         """Start the process, wait for its end, and return in words how it ended. Raises OSError if it cannot start."""

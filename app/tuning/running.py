@@ -19,7 +19,8 @@ from app.runtime.cpus import available_cpus
 from app.runtime.encoder import LADDER
 from app.settings import TUNED, Settings
 from app.supervisor.catalogue import read_catalogue
-from app.supervisor.running import NO_MODELS, UNABLE, expects_gpu, say
+from app.supervisor.machine import expects_gpu
+from app.supervisor.running import NO_MODELS, UNABLE, say
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.tuning import choice
 from app.tuning.choice import Figure, Layout

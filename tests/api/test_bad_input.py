@@ -6,6 +6,8 @@ One long file: it is a table of inputs, read best as a whole.
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import io
 import json
 import struct
@@ -18,11 +20,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from app.api.bodies import parse_json
+from app.api.bodies import LARGE_BYTES, MOST_ARRAYS, parse_json
 from app.api.schemas import pointer as json_pointer
-from app.core.errors import InvalidRequest
+from app.core.errors import InvalidRequest, TooLarge
+from app.core.modalities.base import Item, Limits, Prepared
 from app.runtime.registry import Registry
-from tests.serving import b64, check_problem, client_of, make_app, picture, problem
+from tests.serving import altered, b64, check_problem, client_of, make_app, picture, problem
 from tests.tiny import DIMENSION, make_tiny, tiny_png
 
 pytestmark = pytest.mark.anyio
@@ -349,3 +352,54 @@ async def test_body_without_a_media_type_or_compressed_is_unsupported(client: ht
 async def test_pointer_escapes_member_names() -> None:
     assert json_pointer(["a/b", "c~d", 0]) == "/a~1b/c~0d/0"
     assert json_pointer([]) is None
+
+
+async def test_body_of_countless_arrays_is_too_large_whatever_they_hold(client: httpx.AsyncClient) -> None:
+    """Eleven million empty lists, which fit into the largest body, took four seconds and 800 MiB."""
+    for parts in (b"[],", b"{},"):
+        content = b'{"a":[' + parts * (MOST_ARRAYS + 1) + b"0]}"
+        with pytest.raises(TooLarge, match="arrays"):
+            parse_json(content)
+    response = await client.post("/compare", content=b'{"a":[' + b"[[[]]]," * 10_000 + b"0]}", headers=JSON)
+    problem(response, 422, "invalid_request", "/a")
+
+
+def test_collector_is_on_again_after_a_large_body() -> None:
+    for content in (b"[" + b"0," * 600_000 + b"0]", b"[" + b"0," * 600_000):
+        assert len(content) > LARGE_BYTES
+        with contextlib.suppress(InvalidRequest):
+            parse_json(content)
+        assert gc.isenabled()
+
+
+async def test_repeated_content_type_or_encoding_is_never_passed_over(client: httpx.AsyncClient) -> None:
+    twice = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
+    problem(await client.post("/compare", content=b"{}", headers=twice), 422, "invalid_request")
+    coded = [("Content-Type", "application/json"), ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
+    problem(await client.post("/compare", content=b"{}", headers=coded), 415, "unsupported_media_type")
+
+
+async def test_request_that_takes_too_much_memory_is_too_large(registry: Registry) -> None:
+    [model] = [one for one in registry if one.bundle.name == "tiny"]
+
+    class Starved:
+        """The encoder, without memory for one of its items."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model.encoder, name)
+
+        def prepare(self, item: Item, limits: Limits) -> Prepared:
+            if item["bytes"] == tiny_png(1, 0):
+                raise MemoryError
+            return model.encoder.prepare(item, limits)
+
+    encoder: Any = Starved()
+    async with client_of(make_app(altered(model, encoder=encoder))) as client:
+        problem(await client.post("/compare", json={"a": picture(0), "b": picture(1)}), 413, "too_large", "/b")
+        assert (await client.post("/compare", json={"a": picture(0), "b": picture(2)})).status_code == 200
+
+    def starved() -> Registry:
+        raise MemoryError
+
+    async with client_of(make_app(starved)) as client:
+        problem(await client.post("/compare", json={"a": picture(0), "b": picture(1)}), 413, "too_large")

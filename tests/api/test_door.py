@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.door import Door
+from app.api.door import BODIES, Door
 from app.core.errors import Internal, NotReady
 from app.core.observe import ModelState, Readiness
 from app.runtime.registry import Registry
@@ -155,6 +155,35 @@ async def test_body_that_does_not_arrive_in_time_is_a_client_timeout(tiny: Regis
     async with client_of(make_app(tiny, request_timeout_ms=100)) as client:
         body = problem(await client.post("/compare", content=slow(), headers=JSON), 408, "client_timeout")
         assert body["retryable"] is True
+
+
+async def test_bodies_under_way_hold_so_many_bytes_and_no_more(tiny: Registry) -> None:
+    """One request short of its end each: slots alone would let 256 of them hold 32 MiB each."""
+    stuck, begun = asyncio.Event(), 0
+
+    async def most_of_one() -> AsyncIterator[bytes]:
+        nonlocal begun
+        yield b"[" + b" " * 899
+        begun += 1
+        await stuck.wait()
+        yield b"]"
+
+    async with client_of(make_app(tiny, max_body_bytes=1000)) as client:
+        holding = [
+            asyncio.create_task(client.post("/compare", content=most_of_one(), headers=JSON)) for _ in range(BODIES)
+        ]
+        async with asyncio.timeout(20):
+            while begun < BODIES:
+                await asyncio.sleep(0.005)
+        response = await client.post("/compare", content=b" " * 1000, headers=JSON)
+        problem(response, 429, "overloaded")
+        assert response.headers["retry-after"] == "1"
+        small = await client.post("/compare", content=b"[]", headers=JSON)
+        problem(small, 422, "invalid_request")  # there is room for it
+        stuck.set()
+        for response in await asyncio.gather(*holding):
+            problem(response, 422, "invalid_request")
+        problem(await client.post("/compare", content=b" " * 1000, headers=JSON), 422, "invalid_request")
 
 
 async def exchange(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.api import connection
+from app.api import connection, framing
+from app.core.bundle import read_bundle
 from app.runtime.control import Loaded
 from tests.serving import b64
 from tests.test_main import exchange, get, seated, until
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
     [
         ("GARBAGE\r\n\r\n", 400, "invalid_request"),
         ("GET /\x00 HTTP/1.1\r\n\r\n", 400, "invalid_request"),
-        ("GET / HTTP/1.1\r\nx: " + "a" * connection.HEAD_BYTES + "\r\n", 431, "too_large"),
+        ("GET / HTTP/1.1\r\nx: " + "a" * framing.HEAD_BYTES + "\r\n", 431, "too_large"),
     ],
 )
 async def test_unreadable_head_is_a_problem_with_a_request_id_and_a_closed_connection(
@@ -160,6 +161,7 @@ async def test_client_that_reads_no_answer_is_cut_off(
     monkeypatch.setattr(connection, "READ_S", 0.05)
     async with seated(uncalibrated_models, keep_alive_s=60) as seat:
         await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         client = seat.deal(receive_buffer=2048)
         # Either its last request, or several in a row, whose answers would each wait for the one before to be read.
         requests = embed_much().replace("host: x", "host: x\r\nconnection: close") if last else embed_much() * 4
@@ -175,6 +177,7 @@ async def test_client_that_reads_slowly_gets_all_of_its_answer(
     monkeypatch.setattr(connection, "READ_BYTES", 1)
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Loaded))
+        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
         client = seat.deal(receive_buffer=2048)
         await asyncio.to_thread(client.sendall, embed_much().encode())
         answer = b""

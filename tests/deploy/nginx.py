@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.deploy.files import DEPLOY
+from tests.ports import lasting_port
 from tests.supervisor.live import DEADLINE_S, wait_for
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -79,16 +79,6 @@ def running_nginx(
     finally:
         process.terminate()
         process.wait(DEADLINE_S)
-
-
-def lasting_port() -> int:
-    """A free port of the loopback that the system gives to nobody unasked, so that it is still free a moment later."""
-    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    for _ in range(100):
-        port = random.randrange(max(1024, first // 2), first)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no free port")
 
 
 def accepts(port: int) -> bool:

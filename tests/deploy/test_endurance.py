@@ -20,8 +20,9 @@ from typing import Self
 import pytest
 
 from tests.conftest import LONG
-from tests.deploy.nginx import NGINX, Gateway, lasting_port, running_nginx
+from tests.deploy.nginx import NGINX, Gateway, running_nginx
 from tests.load import PAIRS, Tally, kept_busy, known_scores
+from tests.ports import lasting_port
 from tests.supervisor.live import DEADLINE_S, LiveService, established_inodes, live_service, wait_for
 
 pytestmark = [

@@ -15,7 +15,7 @@ import yaml
 
 from app.settings import Settings
 from tests.deploy.files import DEPLOY, document
-from tests.deploy.nginx import lasting_port
+from tests.ports import lasting_port
 from tests.ray_cluster import RAY, environment, running_cluster
 from tests.serving import client_of, load, make_app, picture, problem
 from tests.supervisor.live import DEADLINE_S, wait_for

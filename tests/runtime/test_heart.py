@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 async def test_beats_count_how_long_the_oldest_batch_has_been_under_way() -> None:
     heard: list[int] = []
     batches: set[str] = set()
-    heart = Heart(0.001, lambda: batches, heard.append)
+    heart = Heart(0.01, lambda: batches, heard.append)
 
     async def beats(count: int) -> list[int]:
         before = len(heard)
@@ -40,7 +40,7 @@ async def test_beats_count_how_long_the_oldest_batch_has_been_under_way() -> Non
 
 async def test_time_in_which_the_process_did_not_run_is_no_time_of_a_batch() -> None:
     loop, heard = asyncio.get_running_loop(), list[int]()
-    heart = Heart(10.0, lambda: ["slow"], heard.append)
+    heart = Heart(100.0, lambda: ["slow"], heard.append)
     heart.start()
     hours = 3 * 3600.0
     loop.time, real = (lambda: real() + hours), loop.time  # type: ignore[method-assign]

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 
 from app.settings import Settings
 from app.supervisor import serve
+from tests.ports import lasting_port
 from tests.supervisor.live import DEADLINE_S, LiveService, is_worker, live_service, wait_for
 from tests.tiny import tiny_png
 
@@ -240,3 +243,28 @@ def test_everything_written_is_below_the_state_folder_and_the_rest_is_removed(
         service.process.send_signal(signal.SIGINT)
         assert service.wait_exit() == 0
     assert [path.name for path in state.iterdir()] == ["lock"]
+
+
+def test_service_whose_log_is_on_a_full_disk_serves_and_stops_as_any_other(uncalibrated_models: Path) -> None:
+    port = lasting_port()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TWINSERVE_")}
+    chosen = {"MODELS": uncalibrated_models, "PORT": port, "WORKERS": 1, "DEVICE": "cpu"}
+    environment = own | {f"TWINSERVE_{name}": str(value) for name, value in chosen.items()}
+
+    def is_ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([sys.executable, "-m", "app"], stderr=full, env=environment)
+        try:
+            wait_for("readiness", is_ready)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as client:
+                assert {compare(client).status_code for _ in range(200)} == {200}
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
+            process.wait()

@@ -75,6 +75,9 @@ def decode(data: bytes, limits: Limits, *, rate: int, most_seconds: float) -> So
     if len(data) > limits.max_body_bytes:
         raise TooLarge(f"the sound has {len(data)} bytes; at most {limits.max_body_bytes} are taken")
     walked = _check_container(data, most_seconds)
+    if walked is not None:
+        # Frames only: libmpg123 reads tags for nothing, and writes a line to stderr for each that it cannot read.
+        data = data[walked.start : walked.end]
     try:
         with _Forward(_Bytes(data)) as file:
             _check_format(file)

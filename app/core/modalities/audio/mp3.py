@@ -31,12 +31,14 @@ class Frame:
 @dataclass(frozen=True, slots=True)
 class Walk:
     """What was found: the seconds of whole frames, whether the file ends inside a frame or before the last one that
-    its Xing header counts, and whether it has such a header.
+    its Xing header counts, whether it has such a header, and the place [start, end) of all frames walked.
     """
 
     seconds: float
     cut: bool
     counted: bool
+    start: int
+    end: int
 
 
 def walk(data: bytes, most_seconds: float) -> Walk | None:
@@ -44,20 +46,21 @@ def walk(data: bytes, most_seconds: float) -> Walk | None:
 
     What follows the last frame and is no frame (ID3v1, APE and Lyrics3 tags, zeros) is passed over.
     """
-    at = _first_frame(data)
-    if at is None:
+    start = _first_frame(data)
+    if start is None:
         return None
+    at = start
     count, seconds, frames = _xing_count(data, at), 0.0, 0
     if count is not None:
         at += _frame(data, at).length  # type: ignore[union-attr]  # it was found as a frame
     while (frame := _frame(data, at)) is not None:
         if at + frame.length > len(data):
-            return Walk(seconds, True, count is not None)
+            return Walk(seconds, True, count is not None, start, at)
         at, frames, seconds = at + frame.length, frames + 1, seconds + frame.samples / frame.rate
         if seconds > most_seconds:
-            return Walk(seconds, False, count is not None)
+            return Walk(seconds, False, count is not None, start, at)
     # Some encoders count the frame of the Xing header too.
-    return Walk(seconds, count is not None and frames < count - 1, count is not None)
+    return Walk(seconds, count is not None and frames < count - 1, count is not None, start, at)
 
 
 def _frame(data: bytes, at: int) -> Frame | None:

@@ -6,20 +6,27 @@ declared type.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
-from io import BytesIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from app.core.errors import TooLarge, UnusableInput
+from app.core.errors import TooLarge, TwinserveError, UnusableInput
 from app.core.modalities.base import Limits
 from app.core.modalities.image import header
+from app.core.modalities.image.bounded import Bounded, CostsTooMuchError
 from app.core.modalities.image.samples import is_wide, narrow
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 KINDS = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 ORIENTATION_TAG = 0x0112
+
+MAX_READS = 300_000
+"""Steps of Pillow through one file. A GIF of the most bytes that are taken has 130,000 blocks; PNG, JPEG and TIFF files
+have some thousands of parts at most."""
+MAX_PASSES = 4
+"""How often a file may be read over. Pillow reads most once; strips of a TIFF may lie over one another."""
 
 Decoded = tuple[Image.Image, tuple[str, ...]]
 """The first frame, of at most 8 bits a channel, and what was done to get it."""
@@ -40,6 +47,7 @@ UNDO = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 # Pillow warns of odd metadata and of sizes that our own limit already bounds; a caller's file must not write to our
 # log. Once, as the module loads: warnings.catch_warnings changes the whole process and is not safe between threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 def decode(
@@ -70,9 +78,7 @@ def decode(
         return read_dicom(data, limits)
     check_pixels(header.declared_size(data), limits)
     if header.is_hostile(data):
-        raise UnusableInput(
-            "the picture is split into far more parts than its size calls for: save it anew and send that"
-        )
+        raise _too_many_parts()
     picture = _open(data, limits, "" if read_dicom is None else " and no DICOM file, which has DICM at byte 128")
     check_pixels(picture.size, limits)
     try:
@@ -91,7 +97,9 @@ def decode(
             picture = picture.transpose(turns[orientation])
     except Image.DecompressionBombError as error:
         raise _beyond_decoder(limits) from error
-    except (MemoryError, UnusableInput):
+    except CostsTooMuchError:
+        raise _too_many_parts() from None
+    except (MemoryError, TwinserveError):
         raise
     except Exception as error:  # Pillow's decoders raise almost any type on damaged files
         raise _damaged() from error
@@ -99,18 +107,21 @@ def decode(
 
 
 def _open(data: bytes, limits: Limits, nor: str = "") -> Image.Image:
+    if not data.startswith(header.SIGNATURES):  # Pillow would take BigTIFF too, for files beyond any limit of ours
+        raise UnusableInput(f"this is no {KINDS} picture{nor}")
     try:
-        return Image.open(BytesIO(data), formats=FORMATS)
+        picture = Image.open(Bounded(data, reads=MAX_READS, passes=MAX_PASSES), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _beyond_decoder(limits) from error
-    except UnidentifiedImageError as error:
-        if data.startswith(header.SIGNATURES):
-            raise _damaged() from error
-        raise UnusableInput(f"this is no {KINDS} picture{nor}") from error
+    except CostsTooMuchError:
+        raise _too_many_parts() from None
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # that it is not identified as well: it begins as one of the formats
         raise _damaged() from error
+    if header.has_too_many_scans(data, picture.size):
+        raise _too_many_parts()
+    return picture
 
 
 def check_pixels(size: tuple[int, int] | None, limits: Limits) -> None:
@@ -138,6 +149,10 @@ def _orientation(picture: Image.Image) -> int:
 
 def _damaged() -> UnusableInput:
     return UnusableInput("the picture is damaged or cut short: send the whole file")
+
+
+def _too_many_parts() -> UnusableInput:
+    return UnusableInput("the picture is split into far more parts than its size calls for: save it anew and send that")
 
 
 def _beyond_decoder(limits: Limits) -> TooLarge:

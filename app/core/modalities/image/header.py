@@ -11,6 +11,12 @@ MAX_TIFF_VALUES = 100_000
 tiny strips would cost a hundred times its own size in memory before a pixel is seen."""
 MAX_JPEG_SCANS = 200
 """Scans in one JPEG. Encoders write about ten; each one can make the decoder walk the whole picture again."""
+MAX_SCANNED_PIXELS = 2_000_000_000
+"""Scans times pixels of one JPEG: 40 of the largest picture that is taken, of which 190 empty ones cost six seconds."""
+MAX_PROFILES = 20
+"""Colour profiles in one PNG, where one is allowed: each is inflated to a megabyte, and nothing looks at it."""
+MAX_EXIF_PARTS = 100
+"""Pieces of EXIF data in one JPEG, where one is usual: Pillow copies all those before for each."""
 
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 """How files of the accepted formats begin. A damaged file that begins so is damaged, not something else."""
@@ -41,12 +47,27 @@ def is_dicom(data: bytes) -> bool:
 
 
 def is_hostile(data: bytes) -> bool:
-    """Whether a JPEG or TIFF is built to cost far more than its size and its number of pixels tell."""
+    """Whether a PNG, JPEG or TIFF is built to cost far more than its size and its number of pixels tell.
+
+    Names are counted wherever they stand, so that no way of taking the file apart finds more of them.
+    """
+    if data.startswith(b"\x89PNG"):
+        return data.count(b"iCCP") > MAX_PROFILES
     if data.startswith(b"\xff\xd8"):
-        return data.count(b"\xff\xda") > MAX_JPEG_SCANS  # entropy-coded bytes never hold this pair: FF is stuffed
+        return _scans(data) > MAX_JPEG_SCANS or data.count(b"Exif\0\0") > MAX_EXIF_PARTS
     if data.startswith((b"II*\0", b"MM\0*")):
         return _most_tiff_values(data) > MAX_TIFF_VALUES
     return False
+
+
+def has_too_many_scans(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether this is a JPEG of this width and height that is gone over far more often than progressive ones are."""
+    return data.startswith(b"\xff\xd8") and _scans(data) * size[0] * size[1] > MAX_SCANNED_PIXELS
+
+
+def _scans(data: bytes) -> int:
+    """Scans of a JPEG, those of its thumbnails counted: entropy-coded bytes never hold this pair, FF is stuffed."""
+    return data.count(b"\xff\xda")
 
 
 def _pair(form: str, data: bytes, offset: int) -> tuple[int, int]:

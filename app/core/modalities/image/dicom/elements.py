@@ -12,7 +12,6 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from pydicom.config import IGNORE
@@ -31,6 +30,7 @@ from pydicom.uid import (
 
 from app.core.errors import TooLarge, UnusableInput
 from app.core.modalities.base import Limits
+from app.core.modalities.image.bounded import Bounded
 
 MAX_READS = 100_000
 """Steps of pydicom through one file, two or three a data element, of which real files of one frame have some hundreds.
@@ -74,22 +74,6 @@ TAGS = {
 # Once, as the module loads: warnings.catch_warnings changes the whole process and is not safe between threads.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-
-
-class _Bounded(BytesIO):
-    """A file that may be read so often and no more."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._reads, self._bytes = MAX_READS, MAX_PASSES * len(data)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self._reads -= 1
-        self._bytes -= len(data)
-        if self._reads < 0 or self._bytes < 0:
-            raise ValueError("reading it costs more than its size calls for")
-        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +127,14 @@ def parse(data: bytes, limits: Limits) -> Elements:
     Raises UnusableInput for a transfer syntax that is not read and for a file that costs too much, TooLarge for a
     deflated one that expands beyond the byte limit; pydicom may raise almost anything on a damaged file.
     """
-    stream = _Bounded(data)
+    stream = Bounded(data, reads=MAX_READS, passes=MAX_PASSES)
     stream.seek(132)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
     syntax = UID(Elements(ExplicitVRLittleEndian, meta).text("TransferSyntaxUID"), IGNORE)
     if syntax not in SYNTAXES:
         raise _not_read(syntax)
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = _Bounded(_inflated(data[stream.tell() :], limits))
+        stream = Bounded(_inflated(data[stream.tell() :], limits), reads=MAX_READS, passes=MAX_PASSES)
     dataset = read_dataset(
         stream,
         syntax == ImplicitVRLittleEndian,

@@ -1,0 +1,39 @@
+"""The memory of this process: a bound on what it may write to, and what goes back once the models are loaded.
+
+What becomes of an item beyond the bound is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import resource
+
+MEBIBYTE = 1024 * 1024
+M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+
+
+def bound_memory(mebibytes: int) -> None:
+    """Have allocations beyond it fail, for good.
+
+    Data only (RLIMIT_DATA): mapped files and addresses that are only reserved do not count, as they would under
+    RLIMIT_AS. What an item took must come back at once, or the next small allocation of another thread would fail in
+    its place: large pieces are therefore always mapped on their own, where malloc would come to keep them.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = mebibytes * MEBIBYTE
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, MEBIBYTE)
+
+
+def give_back_memory() -> None:
+    """Have the C library return the memory that loading and warming freed, where it can; glibc keeps it otherwise."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_memory_soon() -> None:
+    """The same in a thread: it takes milliseconds, and requests come in."""
+    asyncio.get_running_loop().run_in_executor(None, give_back_memory)
