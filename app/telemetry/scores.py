@@ -27,13 +27,13 @@ class Scores(Collector):
         self._bins: dict[str, tuple[tuple[float, ...], list[Any]]] = {}
 
     def watch(self, model: str, edges: Sequence[float]) -> None:
-        """Count the scores of `model` from now on, between these rising bounds; once told, told for good."""
-        if model in self._bins:
-            return
+        """Count the scores of `model` from now on, between these rising bounds: a reload may bring others."""
         bounds = (*edges, float("inf"))
+        if model in self._bins and self._bins[model][0] == bounds:
+            return
         make = prometheus_client.values.ValueClass  # this process's memory, or the files of its slot
         names = (SCORES, f"{SCORES}_bucket", ("model", "le"))
-        values = [make("histogram", *names, (model, floatToGoString(bound)), MEANING) for bound in bounds]
+        values = [make("histogram", *names, (model, _show(bound)), MEANING) for bound in bounds]
         self._bins[model] = bounds, values
 
     def count(self, model: str, score: float) -> None:
@@ -50,6 +50,11 @@ class Scores(Collector):
             total, buckets = 0.0, []
             for bound, value in zip(bounds, values, strict=True):
                 total += value.get()
-                buckets.append((floatToGoString(bound), total))
+                buckets.append((_show(bound), total))
             family.add_metric((model,), buckets, sum_value=None)
         yield family
+
+
+def _show(bound: float) -> str:
+    """A bound as the library shows those of its own histograms."""
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
