@@ -139,6 +139,12 @@ def keys(table: str) -> Keys:
     return Keys(table, 1)
 
 
+async def served(seat: Seat, models: Path) -> None:
+    """Until it serves its bundle."""
+    await until(lambda: seat.heard_of(Loaded))
+    await seat.serve(1, read_bundle(models / "tiny" / "1.0.0"))
+
+
 async def until(look: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not look():
@@ -229,8 +235,7 @@ async def test_worker_beats_once_it_is_ready_and_says_how_long_its_oldest_batch_
     uncalibrated_models: Path,
 ) -> None:
     async with seated(uncalibrated_models, watchdog_ms=10) as seat:
-        await until(lambda: seat.heard_of(Loaded))
-        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await served(seat, uncalibrated_models)
         await until(lambda: len(seat.heard_of(Beat)) >= 3)
         assert {message.batch_beats for message in seat.heard if isinstance(message, Beat)} == {0}
         batcher = seat.worker.models().get("tiny").batcher
@@ -243,8 +248,7 @@ async def test_worker_beats_once_it_is_ready_and_says_how_long_its_oldest_batch_
 
 async def test_worker_does_not_beat_where_the_watchdog_is_off(uncalibrated_models: Path) -> None:
     async with seated(uncalibrated_models, watchdog_ms=0) as seat:
-        await until(lambda: seat.heard_of(Loaded))
-        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await served(seat, uncalibrated_models)
         await asyncio.sleep(0.2)
         assert not seat.heard_of(Beat)
 
@@ -307,8 +311,7 @@ async def test_an_inference_has_the_threads_that_the_settings_say(
 
 async def test_dead_engine_is_told_and_ends_the_worker(uncalibrated_models: Path) -> None:
     async with seated(uncalibrated_models) as seat:
-        await until(lambda: seat.heard_of(Loaded))
-        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await served(seat, uncalibrated_models)
         batcher = seat.worker.models().get("tiny").batcher
         batcher._die(RuntimeError("out of memory"))
         await until(lambda: seat.heard_of(Died))
@@ -318,8 +321,7 @@ async def test_dead_engine_is_told_and_ends_the_worker(uncalibrated_models: Path
 async def test_keys_in_force_are_those_that_the_supervisor_told_last(uncalibrated_models: Path) -> None:
     (old, old_entry), (new, new_entry) = make_entry("old", ["compare"]), make_entry("new", ["compare"])
     async with seated(uncalibrated_models, keys(old_entry)) as seat:
-        await until(lambda: seat.heard_of(Loaded))
-        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await served(seat, uncalibrated_models)
         assert [(await seat.ask(get("/models", key)))[0] for key in ("", old, new)] == [401, 200, 401]
         unsent = "POST /compare HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
         assert (await seat.ask(unsent))[0] == 401  # without waiting for the body
@@ -332,8 +334,7 @@ async def test_keys_in_force_are_those_that_the_supervisor_told_last(uncalibrate
 async def test_rate_of_a_key_is_shared_by_the_workers_that_are_ready(uncalibrated_models: Path) -> None:
     secret, entry = make_entry("one", ["compare"], rate_per_s=0.001, burst=6)
     async with seated(uncalibrated_models, keys(entry)) as seat:
-        await until(lambda: seat.heard_of(Loaded))
-        await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+        await served(seat, uncalibrated_models)
         seat.control.send(Told(Readiness(True, {"tiny@1.0.0": ModelState(True)}), {"ready": 3, "not_ready": 0}))
         await until(lambda: seat.worker.readiness().ready)
         assert [(await seat.ask(get("/models", secret)))[0] for _ in range(3)] == [200, 200, 429]
@@ -347,8 +348,7 @@ async def test_urls_are_fetched_from_the_hosts_of_the_settings_only(uncalibrated
     request = f"{head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
     for hosts, said in ((None, "fetches no URLs"), ("files.example.org", "not one that this service")):
         async with seated(uncalibrated_models, url_hosts=hosts) as seat:
-            await until(partial(seat.heard_of, Loaded))
-            await seat.serve(1, read_bundle(uncalibrated_models / "tiny" / "1.0.0"))
+            await served(seat, uncalibrated_models)
             status, answer, _ = await seat.ask(request)
             assert (status, answer["code"], answer["pointer"]) == (422, "invalid_request", "/a")
             assert said in answer["detail"]

@@ -193,7 +193,7 @@ def _from_query(schema: type[E], request: Request) -> E:
             if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
                 raise InvalidRequest(f"the query parameter {name!r} must be a finite number")
             fields[name] = float(text)
-        elif field is not None and get_origin(field.annotation) is list:
+        elif field is not None and any(get_origin(one) is list for one in get_args(field.annotation)):
             fields[name] = [text]
         else:
             fields[name] = text

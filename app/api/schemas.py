@@ -35,8 +35,8 @@ class Envelope(BaseModel):
 class Selecting(Envelope):
     """Where to judge: at most one of operating_point, max_fmr and threshold; none is the default."""
 
-    include: list[Literal["record"]] = Field(
-        [], max_length=1, description="`record` adds the decision's record, which `twinserve replay` takes again"
+    include: list[Literal["record"]] | None = Field(  # not a list when left out, which would be copied each time
+        None, max_length=1, description="`record` adds the decision's record, which `twinserve replay` takes again"
     )
 
     operating_point: str | None = Field(None, description="name of an operating point, see GET /models")

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from app.core.errors import Internal, NotReady, Overloaded, TooLarge, TwinserveError
+from app.runtime.holders import Holders
 from app.runtime.queue import BULK_EVERY, Deferred, FairQueue, Waiting
 
 T = TypeVar("T")
@@ -74,17 +75,13 @@ class Batcher(Generic[T, R]):
         self._wake_up: asyncio.Handle | None = None
         self._stopped: str | None = None
         self._dead = False
-        self._unheld: asyncio.Event | None = None
+        self.holders = Holders()
+        """Who has places; whoever is to take some after an await keeps it from being retired by `with holders:`."""
 
     @property
     def alive(self) -> bool:
         """False once the engine has stopped unexpectedly; it does not come back."""
         return not self._dead
-
-    @property
-    def busy(self) -> bool:
-        """Whether anybody holds a place."""
-        return any(self._held.values())
 
     @property
     def cap(self) -> int:
@@ -122,8 +119,6 @@ class Batcher(Generic[T, R]):
 
     def _give_back(self, count: int, bulk: bool) -> None:
         self._held[bulk] -= count
-        if self._unheld is not None and not self.busy:
-            self._unheld.set()
 
     async def _submit(self, payloads: Sequence[T], bulk: bool) -> tuple[list[R | TwinserveError], Waiting[T, R]]:
         if self._stopped is not None:
@@ -256,10 +251,8 @@ class Batcher(Generic[T, R]):
         self._on_death(f"the engine stopped ({type(error).__name__})")
 
     async def retire(self) -> None:
-        """Close once nobody holds a place any more, so that no caller notices; for when no new one can come."""
-        if self.busy:
-            self._unheld = asyncio.Event()
-            await self._unheld.wait()
+        """Close once nobody holds it or a place any more, so that no caller notices; for when no new one can come."""
+        await self.holders.gone()
         await self.close()
 
     async def close(self) -> None:
@@ -292,12 +285,14 @@ class Reservation(Generic[T, R]):
         """Of the items submitted last, the one that was done last: its times are those that its caller waited."""
 
     def __enter__(self) -> Self:
+        self._batcher.holders.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._keep(0)
+        self._batcher.holders.__exit__(kind, error, trace)
 
     def _keep(self, count: int) -> None:
         self._batcher._give_back(self._held - count, self._bulk)

@@ -104,7 +104,7 @@ class Shadowing:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                if self._waiting[0].served.batcher.busy:
+                if self._waiting[0].served.batcher.holders:
                     await asyncio.sleep(BUSY_S)
                     continue
                 pair = self._waiting.popleft()

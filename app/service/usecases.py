@@ -94,7 +94,8 @@ class Service:
         """
         served = self._models().get(model)
         if self._fetch is not None:
-            inputs = await bring(inputs, served.encoder.modality, self._fetch)
+            with served.batcher.holders:
+                inputs = await bring(inputs, served.encoder.modality, self._fetch)
         contents: list[Content] = []
         for index, raw in enumerate(inputs):
             try:
@@ -133,7 +134,8 @@ class Service:
         served = registry.get(model)
         choice = served.choose(selectors)
         if self._fetch is not None:
-            pairs = await bring_pairs(pairs, served.encoder.modality, self._fetch)
+            with served.batcher.holders:
+                pairs = await bring_pairs(pairs, served.encoder.modality, self._fetch)
         read = [(self._read(a, served), self._read(b, served)) for a, b in pairs]
         items = [item for pair in read for item in pair if not isinstance(item, TwinserveError)]
         steps = steps or Steps()
@@ -168,7 +170,8 @@ class Service:
         sizes = [len(reference.items) for reference in references]
         choices = choose_each(calibration, manifest.status, selectors, sizes, aggregation, guard_band_floor=floor)
         if self._fetch is not None:
-            probe, references = await self._bring_file(probe, references, served, self._fetch)
+            with served.batcher.holders:
+                probe, references = await self._bring_file(probe, references, served, self._fetch)
         file = gather(probe, references, lambda raw: read_item(raw, served.bundle, served.encoder.modality))
         steps = steps or Steps()
         sides = await self._encode(served, file.items, steps)

@@ -9,6 +9,7 @@ fleet.py       all workers: kept alive, told the one truth, drained
 worker.py      one worker process
 listening.py   the listening socket
 dealing.py     which worker gets the next connection, and how long a dead one is mourned
+keys.py        the file of keys, at the start and at every reload
 state.py       the folder that the service writes to
 owner.py       whom the workers answer to
 watching.py    which worker hangs

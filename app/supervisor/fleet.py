@@ -193,7 +193,10 @@ class Fleet:
             worker.tell(Drain())  # it was on its way up when the others were told
         else:
             self._bring_along(worker)
-        self._tell_all()
+        if isinstance(message, Loaded) and not was_quiet:
+            self._news.set()  # there may be many of them, and they change nothing that workers are told
+        else:
+            self._tell_all()
 
     def _learn(self, worker: WorkerProcess, message: FromWorker) -> None:
         match message:
@@ -224,7 +227,10 @@ class Fleet:
 
     def _tell_all(self) -> None:
         """Tell every worker the state of the service as it is now."""
-        self.tell(self.told())
+        told = self.told()
+        for worker in self._workers.values():
+            if worker.state != "starting":  # it hears it when it comes up
+                worker.tell(told)
         self._news.set()
         self._owner.changed()
 

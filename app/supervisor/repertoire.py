@@ -75,20 +75,25 @@ class Repertoire:
             )
         except BundleRefused as error:
             self._seen = await asyncio.to_thread(sign_models, settings.models)
-            return nothing_changed(error.detail)
+            return await self._stay(error.detail)
         self._seen = found.seen
         if fault := self._fault(found, now):
-            return nothing_changed(fault)
+            return await self._stay(fault)
         coming = {digest: one for digest, one in found.by_digest.items() if digest not in before.by_digest}
         refused = await self._fleet.load(coming)
         found = found.without({coming[digest].key: reason for digest, reason in refused.items()})
         if fault := self._fault(found, now):
-            self.serve(self.catalogue)  # so that workers let go of what they have loaded
-            return nothing_changed(fault)
+            return await self._stay(fault)
         self.serve(succeed(self.catalogue, found, until=now + settings.retire_s))
         await self._fleet.settled()
         await self._expire()
         return compare(before, self.catalogue, found.names, retire_s=settings.retire_s)
+
+    async def _stay(self, reason: str) -> Report:
+        """Serve what is served once more, so that workers let go of what they have loaded, and have heard all else."""
+        self.serve(self.catalogue)
+        await self._fleet.settled()
+        return nothing_changed(reason)
 
     def _fault(self, found: Catalogue, now: float) -> str | None:
         """Why the service must not go over to what was found, with the first of the refusals that may be the cause."""

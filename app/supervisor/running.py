@@ -57,7 +57,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
     with contextlib.ExitStack() as cleanup:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it means to read the models, which is done now
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it means to read models and keys, which is done now
         try:
             listener = cleanup.enter_context(bind(settings.host, settings.port))
         except OSError as error:
@@ -170,8 +170,8 @@ class Supervisor:
 
     async def _reload(self) -> Report:
         """Read again whatever can change while the service runs."""
-        self._reload_keys()
-        return await self._models.reload()
+        keys, models = self._reload_keys(), await self._models.reload()
+        return Report(keys.lines + models.lines, keys.refused or models.refused)
 
     def _reload_soon(self) -> None:
         self._keep(self._reload())
@@ -253,17 +253,19 @@ class Supervisor:
             self._hurried.set()
             self._fleet.kill()
 
-    def _reload_keys(self) -> None:
+    def _reload_keys(self) -> Report:
         """Read the file of keys again; where it cannot be used, those in force stay."""
         if self._settings.keys_file is None:
-            return
+            return Report(())
         try:
             self._keys = read_keys(self._settings.keys_file)
         except KeysRefused as error:
-            say(f"{error.detail}; the keys in force stay")
-            return
-        self._fleet.tell(self._keys)
-        say(f"keys in force: {self._keys.count}")
+            report = Report((f"{error.detail}; the keys in force stay",), refused=True)
+        else:
+            self._fleet.tell(self._keys)
+            report = Report((f"keys in force: {self._keys.count}",))
+        say(report.lines[0])
+        return report
 
     def _arguments(self) -> Mapping[str, Any]:
         return {

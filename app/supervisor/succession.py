@@ -55,14 +55,14 @@ def expire(running: Catalogue, now: float) -> Catalogue:
 
 def nothing_changed(reason: str) -> Report:
     """The report of a reload that was refused as a whole."""
-    return Report((f"refused: {reason}; nothing has changed",), refused=True)
+    return Report((f"refused: {reason}; no model has changed",), refused=True)
 
 
 def compare(before: Catalogue, after: Catalogue, wanted: Names, *, retire_s: float) -> Report:
     """Say what has changed from one catalogue to the next, and which of the names `wanted` mean something else."""
     kept = [*_kept(after, wanted)]
     lines = [*_bundles(before, after, retire_s), *_names(before, after), *kept, *_trials(before, after)]
-    return Report(tuple(lines) or ("nothing has changed",), refused=bool(after.refused or kept))
+    return Report(tuple(lines) or ("no model has changed",), refused=bool(after.refused or kept))
 
 
 def _bundles(before: Catalogue, after: Catalogue, retire_s: float) -> Iterator[str]:

@@ -79,6 +79,15 @@ def switch_late_in_slot_1(control: Connection, loads: Connection, slot: int, **_
     obey(control, loads, pause_s=0.5 if slot == 1 else 0.0)
 
 
+def die_at_the_next_switch(control: Connection, loads: Connection, **_: object) -> None:
+    """Become ready, load what comes, and end when told to switch, as one that was killed then."""
+    become_ready(control, loads)
+    load(control, loads)
+    while not isinstance(control.recv(), Switch):
+        pass
+    os.abort()
+
+
 def hang(control: Connection, loads: Connection, **_: object) -> None:
     """Become ready, and show no life from then on."""
     become_ready(control, loads)

@@ -74,7 +74,7 @@ def changing(folder: Path, *, workers: int = 1, **settings: Any) -> Iterator[Cha
     """A ready service on tiny@1.0.0, in `folder`."""
     models, state = folder / "models", folder / "state"
     write_tiny(models, calibrated=False)
-    with live_service(models, workers=workers, state_dir=state, **settings) as service:
+    with live_service(models, **{"workers": workers, "state_dir": state, **settings}) as service:
         service.wait_ready(workers)
         yield Changing(service, models, state)
 

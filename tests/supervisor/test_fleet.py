@@ -198,6 +198,21 @@ async def test_worker_that_starts_after_a_change_serves_what_the_others_do() -> 
     await fleet.drain()
 
 
+async def test_workers_that_die_as_they_switch_are_replaced_by_ones_that_serve_the_new_bundle() -> None:
+    judge = Judge()
+    fleet = fleet_of(fakes.die_at_the_next_switch, judge, size=2)
+    await until(lambda: fleet.counts()["ready"] == 2)
+    async with asyncio.timeout(90):
+        await fleet.load({digest(NEW): NEW})
+        serve(fleet, 2, NEW)
+        await fleet.settled()
+    assert not any(worker.generation == 1 for worker in fleet._ready())
+    await until(lambda: fleet.counts()["ready"] == 2)
+    assert {(worker.generation, *worker.loaded) for worker in fleet._workers.values()} == {(2, digest(NEW))}
+    assert len([line for line in judge.lines if "SIGABRT" in line]) == 2
+    await fleet.drain()
+
+
 @pytest.mark.parametrize(
     ("target", "fault"),
     [

@@ -12,6 +12,7 @@ import pytest
 from app.access import make_entry
 from app.settings import Settings
 from app.supervisor import serve
+from app.supervisor.commands import ask_to_reload
 from tests.supervisor.live import DEADLINE_S, LiveService, live_service, wait_for
 
 pytestmark = [pytest.mark.usefixtures("signals_restored"), pytest.mark.timeout(300)]
@@ -65,6 +66,25 @@ def test_keys_are_in_force_from_the_start_and_a_hangup_puts_new_ones_in_force(
     for secret in (old, new):
         assert secret not in said
         assert secret.removeprefix("tws_") not in said
+
+
+def test_reload_takes_new_keys_and_says_so_and_a_bad_file_leaves_those_in_force(
+    uncalibrated_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, state = tmp_path / "keys.toml", tmp_path / "state"
+    old, old_entry = make_entry("old", ["compare"])
+    new, new_entry = make_entry("new", ["compare"])
+    file.write_text(old_entry)
+    with live_service(uncalibrated_models, keys_file=file, workers=2, state_dir=state) as service:
+        wait_for("readiness", lambda: service.get("/health/ready").status_code == 200)
+        file.write_text(new_entry)
+        assert ask_to_reload(state) == 0
+        assert [(status(service, old), status(service, new)) for _ in range(4)] == [(401, 200)] * 4
+        assert capsys.readouterr().out == "keys in force: 1\nno model has changed\n"
+        file.write_text("key = 1")
+        assert ask_to_reload(state) == 3
+        assert "the keys in force stay\n" in capsys.readouterr().out
+        assert status(service, new) == 200
 
 
 def test_hangup_of_the_whole_group_ends_no_worker(uncalibrated_models: Path) -> None:

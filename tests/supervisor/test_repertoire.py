@@ -98,7 +98,7 @@ async def test_strict_change_that_a_worker_refuses_leaves_nothing_behind_in_the_
             report = await service.models.reload()
             await service.fleet.settled()
         assert report.refused
-        assert report.lines[0].endswith("tiny@1.1.0: not here; nothing has changed")
+        assert report.lines[0].endswith("tiny@1.1.0: not here; no model has changed")
         assert list(service.models.catalogue.by_key) == ["tiny@1.0.0"]
         assert [len(worker.loaded) for worker in service.fleet._workers.values()] == [1, 1]
 
@@ -109,7 +109,7 @@ async def test_reloads_at_once_are_made_one_after_another(tmp_path: Path) -> Non
         async with asyncio.timeout(90):
             first, second = await asyncio.gather(service.models.reload(), service.models.reload())
         assert "added tiny@1.1.0" in first.lines
-        assert second.lines == ("nothing has changed",)
+        assert second.lines == ("no model has changed",)
 
 
 async def test_without_a_time_to_retire_what_is_gone_is_let_go_of_at_once(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_what_was_not_touched_is_taken_as_it_is_and_what_was_is_read_again(model
     now = after(running, models)
     assert all(one is other for one, other in zip(running.bundles, now.bundles, strict=True))
     assert running.signatures != now.signatures
-    assert compare(running, now, now.names, retire_s=1).lines == ("nothing has changed",)
+    assert compare(running, now, now.names, retire_s=1).lines == ("no model has changed",)
 
 
 def test_what_is_gone_is_retired_and_no_name_alone_means_it(models: Path) -> None:

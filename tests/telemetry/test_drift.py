@@ -118,6 +118,16 @@ def test_a_model_without_evidence_or_with_other_bins_has_no_drift(tmp_path: Path
         assert b"twinserve_score_drift{" not in generate_latest(shared_registry(tmp_path, drift=drift))
 
 
+def test_model_that_comes_back_with_other_bins_is_counted_in_those() -> None:
+    telemetry = Telemetry()
+    for edges in ((0.0, 1.0), (0.0, 1.0), (-1.0, 0.25, 2.0)):
+        telemetry.watch_scores("one@1.0.0", edges)
+        telemetry.scored("one@1.0.0", 0.5)
+    body, _ = telemetry.exposition()
+    assert value(body, 'twinserve_score_bucket{le="2.0",model="one@1.0.0"}') == 1
+    assert b'le="1.0"' not in body
+
+
 def test_scores_of_one_process_alone_are_shown_in_one_family() -> None:
     telemetry = Telemetry()
     telemetry.watch_scores("one@1.0.0", (0.0, 1.0))
