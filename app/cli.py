@@ -116,7 +116,9 @@ def _add_embed_files(command: argparse.ArgumentParser) -> None:
         "--shard", dest="shard_items", type=_count, default=1000, metavar="N", help="items a file; 1000"
     )
     command.add_argument("--workers", metavar="N", help="processes; default: one a usable CPU")
-    command.add_argument("--ray", metavar="ADDRESS", help="embed on this Ray cluster: host:port, ray://..., or auto")
+    command.add_argument(
+        "--ray", metavar="ADDRESS", help="embed on this Ray cluster: host:port, or auto on a node of it"
+    )
     command.set_defaults(run=_embed_files)
 
 

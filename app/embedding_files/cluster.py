@@ -5,6 +5,7 @@ The driver reads the files and writes the shards, so that no node needs to see e
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -29,8 +30,10 @@ def embed_on_ray(recipe: Recipe, form: str, address: str, actors: int | None, sh
     be reached, no embedder can begin, or a shard is lost MOST_LOSSES times.
     """
     try:
+        if address != "auto":
+            _reach(address)
         ray.init(address=address, logging_level="warning")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise WorkLostError(f"no Ray cluster at {address}: {_line(error)}") from error
     try:
         yield from _hand_out(recipe, form, actors, shards)
@@ -38,6 +41,12 @@ def embed_on_ray(recipe: Recipe, form: str, address: str, actors: int | None, sh
         raise WorkLostError(_line(error)) from error
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens at host:port: Ray itself would end the process."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Crew:
