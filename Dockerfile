@@ -4,11 +4,13 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS builder
 ARG DEVICE=cpu
-COPY requirements/serve-${DEVICE}.txt /build/requirements.txt
+# Anything but nothing adds the library that checks signatures of bundles (TWINSERVE_SIGNING_KEY).
+ARG SIGNING=
+COPY requirements /build
 # pip leaves again once its work is done: nothing in the final environment installs anything.
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --only-binary :all: \
-       --require-hashes -r /build/requirements.txt \
+       --require-hashes -r /build/serve-${DEVICE}.txt ${SIGNING:+-r /build/signing.txt} \
     && /opt/venv/bin/python -m pip uninstall --yes pip setuptools
 COPY app /srv/twinserve/app
 # Bytecode is made here, because the running image writes none; it is trusted unchecked, because layers change mtimes.

@@ -21,7 +21,7 @@ run: export TWINSERVE_DEFAULT_MODEL ?= glyphs
 run: export TWINSERVE_DEVICE ?= $(DEVICE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format fuzz lock model fit import-minilm bench bench-peers soak clean
+.PHONY: help run test lint format fuzz lock sbom model fit import-minilm bench bench-peers soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -53,7 +53,17 @@ lock: $(DEV)/.project ## write requirements/*.txt from pyproject.toml, keeping p
 	$(LOCK) pyproject.toml --extra all --extra train --extra import --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra all --extra cpu --generate-hashes -c requirements/dev.txt -o requirements/serve-cpu.txt
 	$(LOCK) pyproject.toml --extra all --extra cuda --generate-hashes -c requirements/dev.txt -o requirements/serve-cuda.txt
+	$(LOCK) pyproject.toml --extra signing --generate-hashes --no-strip-extras -c requirements/dev.txt -o requirements/signing.txt
 	echo setuptools | $(LOCK) - --generate-hashes -c requirements/dev.txt -o requirements/build.txt
+
+BUILD ?= build
+SBOM_ARGS ?=
+
+sbom: $(DEV)/.project $(VENV)/.project ## list what serving really consists of, with licences: build/sbom.cdx.json, build/licences.txt
+	@mkdir -p $(BUILD)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --gather-license-texts \
+		--output-reproducible $(SBOM_ARGS) --of JSON -o $(BUILD)/sbom.cdx.json $(VENV)/bin/python
+	$(BIN)/pip-licenses --python $(VENV)/bin/python --with-system --with-urls --order license --output-file $(BUILD)/licences.txt
 
 model: $(DEV)/.project ## train, export, calibrate and evaluate models/NAME anew from its recipe (needs TWINSERVE_DATA; FRESH=1 replaces a run)
 	@test -f recipes/$(NAME).toml || { echo "say which: make model NAME=..., one of" $(notdir $(basename $(wildcard recipes/*.toml))); exit 2; }

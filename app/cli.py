@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE", help="file to write; default: tuned.env in TWINSERVE_STATE_DIR"
     )
     tune.set_defaults(run=_tune)
+    _add_embed_files(
+        commands.add_parser(
+            "embed-files",
+            help="embed a folder or a table of items into Parquet",
+            description="Embed a folder, or a table in Parquet, CSV or JSON lines: see docs/embedding-files.md.",
+        )
+    )
     _add_key(
         commands.add_parser(
             "key",
@@ -96,6 +103,27 @@ def _add_key(key: argparse.ArgumentParser) -> None:
     key.add_argument("--burst", type=int, metavar="N", help="so many at once; default: those of one second")
     key.add_argument("--disclosure", default="full", metavar="full|verdict", help="verdict: no scores, no embeddings")
     key.set_defaults(run=_key)
+
+
+def _add_embed_files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", type=Path, metavar="FOLDER|TABLE")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the shards; a run goes on")
+    command.add_argument("--model", metavar="NAME", help="default: TWINSERVE_DEFAULT_MODEL, else the only one")
+    command.add_argument("--models", metavar="DIR", help=Settings.model_fields["models"].description)
+    command.add_argument("--column", metavar="NAME", help="of a table, what holds the items: text, path, item or bytes")
+    command.add_argument("--id", dest="id_column", metavar="NAME", help="what they are called: id, else their number")
+    command.add_argument(
+        "--shard", dest="shard_items", type=_count, default=1000, metavar="N", help="items a file; 1000"
+    )
+    command.add_argument("--workers", metavar="N", help="processes; default: one a usable CPU")
+    command.add_argument("--ray", metavar="ADDRESS", help="embed on this Ray cluster: host:port, ray://..., or auto")
+    command.set_defaults(run=_embed_files)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000000")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -147,6 +175,15 @@ def _tune(flags: dict[str, Any]) -> int:
     from app.tuning.running import tune  # noqa: PLC0415
 
     return tune(settings, **flags)
+
+
+def _embed_files(flags: dict[str, Any]) -> int:
+    settings = _settings(models=flags.pop("models"), workers=flags.pop("workers"))
+    if settings is None:
+        return USAGE_ERROR
+    from app.embedding_files.running import Order, embed_files  # noqa: PLC0415
+
+    return embed_files(settings, Order(**flags))
 
 
 def _key(flags: dict[str, Any]) -> int:

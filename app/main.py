@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from app.access import Access, parse_keys
 from app.api import build
 from app.api.door import Door
+from app.api.proxies import Proxies
 from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import BundleRefused, DeviceUnavailable, NotReady
@@ -88,6 +89,8 @@ def create_app(
         max_requests=settings.max_requests,
         access=access,
         tracer=tracer,
+        root_path=settings.root_path or "",
+        proxies=Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
     )
 
 

@@ -6,13 +6,23 @@ docs/settings.md lists them for people; a test holds the two together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -24,6 +34,25 @@ TUNED = "tuned.env"
 """The file in the state folder that `twinserve tune` writes."""
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+ROUTES = ("compare", "match", "embed", "models", "health", "metrics", "docs", "openapi.json")
+"""First parts of the service's own paths."""
+
+
+def _no_route(path: str) -> str:
+    """A root path that begins like a route could not be told from it once a gateway has taken the root path off."""
+    if path.split("/")[1] in ROUTES:
+        raise ValueError(f"begins like the service's own /{path.split('/')[1]}; publish it below another path")
+    return path
+
+
+def _split(text: object) -> object:
+    return [part.strip() for part in text.split(",")] if isinstance(text, str) else text
+
+
+RootPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"), AfterValidator(_no_route)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(ip_network)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
 
 
 def _checked_hosts(text: str) -> str:
@@ -118,6 +147,17 @@ class Settings(BaseSettings):
     url_max_bytes: int | None = Field(
         None, ge=1, description="bytes that all URLs of one request may bring; default: TWINSERVE_MAX_BODY_BYTES"
     )
+    root_path: RootPath | None = Field(
+        None, description="path that a gateway publishes the service below, such as /similarity; default: none"
+    )
+    trusted_proxies: Networks | None = Field(
+        None,
+        description="addresses or networks, with commas between them, whose X-Forwarded-For and -Proto are believed",
+    )
+    signing_key: Path | None = Field(
+        None, description="PEM file of a public key; bundles without a signature by its private key are refused"
+    )
+
     state_dir: Path | None = Field(
         None, description="folder for everything the service writes; default: a private temporary one, removed at exit"
     )

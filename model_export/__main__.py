@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="print and draw what a bundle or a running service does"))
     add_import(commands.add_parser("import", help="write an encoder that others trained as a bundle"))
 
+    command = commands.add_parser("sign", help="sign a bundle's files, so that a service can refuse any other's")
+    command.add_argument("bundle", type=Path)
+    command.add_argument("--key", type=Path, required=True, metavar="PEM", help="private key on P-256, P-384 or P-521")
+    command.set_defaults(run=_sign)
+
     command = commands.add_parser("inspect", help="print what a bundle is, or what an ONNX file takes and gives")
     command.add_argument("path", type=Path, metavar="BUNDLE_OR_FILE")
     command.add_argument(
@@ -222,6 +227,12 @@ def _evaluate(chosen: argparse.Namespace) -> int:
             return 0 if remote is None else HELD_STATUS[outcome]
         evaluate_recipe(subject, chosen.recipe, chosen.out, chosen.floor)
     return 0
+
+
+def _sign(chosen: argparse.Namespace) -> None:
+    from model_export.signing import sign
+
+    print(f"wrote {sign(chosen.bundle, chosen.key)}")
 
 
 def _inspect(chosen: argparse.Namespace) -> None:

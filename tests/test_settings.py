@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import PREFIX, TUNED, Settings, explain, unknown_variables
+from app.api.openapi import describe_api
+from app.settings import PREFIX, ROUTES, TUNED, Settings, explain, unknown_variables
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -110,3 +112,35 @@ def test_misspelt_variables_are_found() -> None:
 def test_settings_never_change() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROOT_PATH", "similarity"),
+        ("ROOT_PATH", "/similarity/"),
+        ("ROOT_PATH", "//similarity"),
+        ("ROOT_PATH", "/models/similarity"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "gateway.example"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,"),
+    ],
+)
+def test_what_a_gateway_adds_is_refused_in_one_line_where_it_cannot_be_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert explain(caught.value).startswith(f"{PREFIX}{name}=")
+    assert explain(caught.value).count(PREFIX) == 1
+
+
+def test_proxies_are_networks_or_single_addresses_with_commas_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINSERVE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    assert Settings().trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+
+
+def test_no_root_path_begins_like_a_route() -> None:
+    parts = {path.split("/")[1] for path in describe_api()["paths"]} | {"docs", "openapi.json"}
+    assert parts == set(ROUTES), "app/settings.py names the first parts of all routes"

@@ -1,8 +1,8 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, gate.py what a key allows, routes.py the routes, bodies.py and multipart.py read
-requests, schemas.py checks them, responses.py and answers.py write and describe answers, errors.py holds the one table
-of statuses.
+door.py is the outermost layer, proxies.py says whom it believes about a caller, gate.py what a key allows, routes.py
+holds the routes, bodies.py and multipart.py read requests, schemas.py checks them, responses.py and answers.py write
+and describe answers, errors.py holds the one table of statuses.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from app import __version__
 from app.access import Access
 from app.api.door import Door
 from app.api.openapi import describe_api
+from app.api.proxies import Proxies
 from app.api.routes import Endpoints, Metrics, make_routes
 from app.core.observe import Observer, Readiness, Tracer
 from app.service import Recorder, Service
@@ -36,23 +37,28 @@ def build(
     max_requests: int,
     access: Access | None = None,
     tracer: Tracer | None = None,
+    root_path: str = "",
+    proxies: Proxies | None = None,
 ) -> Door:
     """The ASGI application of one worker.
 
     `metrics` gives the body and media type of GET /metrics; None leaves the route out. `max_requests` counts those
     under way at once; `max_items` those of one request, of which a pair has two. No keys are asked for without
-    `access`.
+    `access`. Below `root_path`, such as "/similarity", a gateway publishes the service; `proxies` are those believed,
+    None for none.
     """
     endpoints = Endpoints(service, readiness, observer, max_items, recorder)
-    routes = make_routes(endpoints, metrics, keys=access is not None)
+    routes = make_routes(endpoints, metrics, keys=access is not None, root_path=root_path)
     return Door(
-        _Application(routes),
+        _Application(routes, root_path),
         observer=observer,
         max_body_bytes=max_body_bytes,
         request_timeout_ms=request_timeout_ms,
         max_requests=max_requests,
         access=access,
         tracer=tracer,
+        root_path=root_path,
+        proxies=proxies,
     )
 
 
@@ -63,7 +69,7 @@ class _Application(FastAPI):
     lists; docs/decisions/0003 says more.
     """
 
-    def __init__(self, routes: list[Any]) -> None:
+    def __init__(self, routes: list[Any], published_below: str) -> None:
         super().__init__(
             title="Twinserve",
             version=__version__,
@@ -73,6 +79,7 @@ class _Application(FastAPI):
             docs_url=None,
             redoc_url=None,
         )
+        self._published_below = published_below
         self._posts = {route.path: route for route in routes if "POST" in route.methods}
         """Paths without parameters: found at once, where the router would try one route after another."""
 
@@ -92,4 +99,4 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document that GET /openapi.json serves."""
-        return describe_api()
+        return describe_api(self._published_below)

@@ -52,10 +52,10 @@ POLICY = (
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def endpoints() -> dict[str, Endpoint]:
-    """Path -> endpoint."""
+def endpoints(root_path: str = "") -> dict[str, Endpoint]:
+    """Path -> endpoint. `root_path` is where the document says that the routes are."""
     folder = _assets_folder()
-    document = dump(describe_api())
+    document = dump(describe_api(root_path))
 
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})

@@ -1,10 +1,8 @@
 """The door: the outermost ASGI layer, before routing and before any body is read.
 
-Here and nowhere else: the request id and the trace, whether a slot is free, who calls, how many bytes a body may have,
-how long a
-request may take, and what happens when its client goes away; and every error raised inside becomes its problem details
-here.
-Knows no routes but those that it never refuses.
+Here and nowhere else: the request id and the trace, below which path the service is published, whether a slot is free,
+who calls, how many bytes a body may have, how long a request may take, and what happens when its client goes away; and
+every error raised inside becomes its problem details here. Knows no routes but those that it never refuses.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import Access, Caller
 from app.api.errors import UNEXPECTED, code, from_routing
 from app.api.gate import admit, caller_of
+from app.api.proxies import Proxies
 from app.api.responses import SAFE, problem_response
 from app.core.errors import (
     ClientTimeout,
@@ -71,6 +70,8 @@ class Door:
         max_requests: int,
         access: Access | None = None,
         tracer: Tracer | None = None,
+        root_path: str = "",
+        proxies: Proxies | None = None,
     ) -> None:
         self._app = app
         self._observer = observer
@@ -80,6 +81,8 @@ class Door:
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
         self._access = access
+        self._root_path, self._below_root = root_path, f"{root_path}/"
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on what is none."""
@@ -89,6 +92,7 @@ class Door:
         headers = Headers(scope=scope)
         visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes, self._bodies)
         scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
+        scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
         if takes_slot:
             visit.trace = self._tracer.start(scope["method"], headers)
@@ -103,7 +107,7 @@ class Door:
             caller = None if self._access is None else caller_of(scope)
             seconds, trace = time.perf_counter() - visit.began, visit.trace
             trace.end(route, visit.status, visit.request_id, visit.steps)
-            self._report(route, visit.request_id, visit.status, seconds, trace_id=trace.trace_id, caller=caller)
+            self._report(scope, route, visit.request_id, visit.status, seconds, trace_id=trace.trace_id, caller=caller)
 
     def turn_away(self, scope: Scope) -> Response | None:
         """The refusal of a request that needs a slot where none is free, else None.
@@ -111,7 +115,7 @@ class Door:
         For a server that can write it at once: under overload most requests end here, and a task for each would take
         from those that were let in what little there is.
         """
-        if self._free > 0 or ALWAYS_OPEN.fullmatch(scope["path"]):
+        if self._free > 0 or ALWAYS_OPEN.fullmatch(self._path(scope)):
             return None
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
@@ -120,11 +124,17 @@ class Door:
         response = problem_response(error, request_id, {"X-Request-ID": request_id})
         response.raw_headers.extend(SAFE)
         trace_id = read_trace(headers).trace_id
-        self._report(UNROUTED, request_id, response.status_code, 0.0, trace_id=trace_id)
+        self._report(scope, UNROUTED, request_id, response.status_code, 0.0, trace_id=trace_id)
         return response
+
+    def _path(self, scope: Scope) -> str:
+        """The path below the root path, whether the gateway has taken that off or not."""
+        path: str = scope["path"]
+        return path[len(self._root_path) :] if path.startswith(self._below_root) else path
 
     def _report(
         self,
+        scope: Scope,
         route: str,
         request_id: str,
         status: int,
@@ -139,6 +149,8 @@ class Door:
             about["trace_id"] = trace_id
         if caller is not None:
             about["key"] = caller.key.id
+        if self._proxies is not None:
+            about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
 
     async def _serve(self, scope: Scope, visit: _Visit, headers: Headers, *, full: bool) -> None:

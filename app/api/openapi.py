@@ -35,8 +35,8 @@ KEYED: dict[str, Any] = {"security": [{}, *({scheme: []} for scheme in SCHEMES)]
 """What a route says that asks for a key then; whether a service does is its operator's choice, hence the empty one."""
 
 
-def describe_api() -> dict[str, Any]:
-    """The whole document, plain values only."""
+def describe_api(root_path: str = "") -> dict[str, Any]:
+    """The whole document, plain values only, of a service that is published below `root_path`."""
     _, definitions = models_json_schema(
         [*((model, "validation") for model in _requests()), *((model, "serialization") for model in _answers())],
         ref_template=REF,
@@ -50,7 +50,10 @@ def describe_api() -> dict[str, Any]:
             "description": "Compares items with twin encoders. Every verdict names its measured error rates.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}, {"url": "/v1", "description": "the same routes; a breaking change moves to /v2"}],
+        "servers": [
+            {"url": root_path or "/"},
+            {"url": f"{root_path}/v1", "description": "the same routes; a breaking change moves to /v2"},
+        ],
         "paths": _paths(),
         "components": {"schemas": dict(sorted(components.items())), "securitySchemes": SCHEMES},
     }

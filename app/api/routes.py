@@ -139,8 +139,11 @@ def _recorded(request: Request, selecting: Selecting) -> Recorded:
     return Recorded(request.scope[REQUEST_ID], route, selecting.selectors)
 
 
-def make_routes(endpoints: Endpoints, metrics: Metrics | None, *, keys: bool) -> list[BaseRoute]:
-    """Every route, once as it is and once under /v1, each with what it needs where `keys` are asked for."""
+def make_routes(endpoints: Endpoints, metrics: Metrics | None, *, keys: bool, root_path: str = "") -> list[BaseRoute]:
+    """Every route, once as it is and once under /v1, each with what it needs where `keys` are asked for.
+
+    None is below `root_path`, which only their description names.
+    """
     table: list[tuple[str, gate.Endpoint, str, gate.Need]] = [
         ("/compare", endpoints.compare, "POST", "compare"),
         ("/compare/batch", endpoints.compare_batch, "POST", "compare"),
@@ -150,7 +153,7 @@ def make_routes(endpoints: Endpoints, metrics: Metrics | None, *, keys: bool) ->
         ("/models/{name}", endpoints.model, "GET", "key"),
         ("/health/live", endpoints.live, "GET", "nothing"),
         ("/health/ready", endpoints.ready, "GET", "nothing"),
-        *((path, endpoint, "GET", "nothing") for path, endpoint in docs.endpoints().items()),
+        *((path, endpoint, "GET", "nothing") for path, endpoint in docs.endpoints(root_path).items()),
     ]
     if metrics is not None:
         table.append(("/metrics", _metrics_endpoint(metrics), "GET", "admin"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.core.bundle import (
     Bundle,
+    ManifestCheck,
     Names,
     Signature,
     Trial,
@@ -124,10 +125,13 @@ class Catalogue:
         return Readiness(ready=workers_ready > 0 and not stopping and not swapping, models=models)
 
 
-def read_catalogue(models: Path, default: str | None, running: Catalogue | None = None) -> Catalogue:
+def read_catalogue(
+    models: Path, default: str | None, running: Catalogue | None = None, *, check: ManifestCheck | None
+) -> Catalogue:
     """Read and verify every bundle below `models`. A bad one is refused; bad aliases raise BundleRefused.
 
-    A bundle of `running` whose files were not touched is taken as it is, without reading it again.
+    A bundle of `running` whose files were not touched is taken as it is, without reading it again. With a `check`, one
+    that it does not let pass is a bad one.
     """
     if not models.is_dir():
         return Catalogue((), {}, default=default)
@@ -144,7 +148,7 @@ def read_catalogue(models: Path, default: str | None, running: Catalogue | None 
             bundles.append(before[key])
         else:
             try:
-                bundles.append(_same(read_bundle(folder), before.get(key)))
+                bundles.append(_same(read_bundle(folder, check), before.get(key)))
             except BundleRefused as error:
                 refused[key] = error.detail
                 continue

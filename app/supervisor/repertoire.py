@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from app.core.bundle import sign_models
+from app.core.bundle import ManifestCheck, sign_models
 from app.core.errors import BundleRefused
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
@@ -20,8 +20,17 @@ from app.supervisor.succession import Report, compare, expire, nothing_changed, 
 class Repertoire:
     """The catalogue that the fleet serves. Changes are made one after another."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, fleet: Fleet, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        say: Callable[[str], object],
+        *,
+        check: ManifestCheck | None,
+    ) -> None:
         self._settings = settings
+        self._check = check
         self._fleet = fleet
         self._say = say
         self._generation = 0
@@ -61,7 +70,9 @@ class Repertoire:
     async def _change(self) -> Report:
         settings, before, now = self._settings, self.catalogue, time.monotonic()
         try:
-            found = await asyncio.to_thread(read_catalogue, settings.models, settings.default_model, before)
+            found = await asyncio.to_thread(
+                read_catalogue, settings.models, settings.default_model, before, check=self._check
+            )
         except BundleRefused as error:
             self._seen = await asyncio.to_thread(sign_models, settings.models)
             return await self._stay(error.detail)

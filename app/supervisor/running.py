@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app import __version__
+from app.core.bundle import ManifestCheck
 from app.core.errors import BundleRefused, KeysRefused
 from app.core.observe import Readiness
 from app.records import read_signer
@@ -31,6 +32,7 @@ from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
 from app.supervisor.machine import default_workers, raise_descriptor_limit
 from app.supervisor.repertoire import Repertoire
+from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.supervisor.state import metrics_folder, state_folder
 from app.supervisor.succession import Report
 from app.supervisor.worker import Target, enter
@@ -72,12 +74,13 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             keys = None if settings.keys_file is None else read_keys(settings.keys_file)
             if settings.record_key_file is not None:
                 read_signer(settings.record_key_file)
-        except (KeysRefused, ValueError) as error:
+            check = signature_check(settings.signing_key, folder)
+        except (KeysRefused, NoSignatureCheckError, ValueError) as error:
             named = f"TWINSERVE_RECORD_KEY_FILE={settings.record_key_file}: {error}"
-            say(error.detail if isinstance(error, KeysRefused) else named)
+            say(named if isinstance(error, ValueError) else str(error))
             return UNABLE
         try:
-            catalogue = read_catalogue(settings.models, settings.default_model)
+            catalogue = read_catalogue(settings.models, settings.default_model, check=check)
         except BundleRefused as error:
             say(error.detail)
             return NO_MODELS
@@ -89,7 +92,7 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
             say(f"{fault} (models are looked for in {settings.models})")
             return NO_MODELS
         raise_descriptor_limit()
-        service = Supervisor(settings, catalogue, listener, folder, target, keys=keys)
+        service = Supervisor(settings, catalogue, listener, folder, target, keys=keys, check=check)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(service.run())
 
@@ -106,6 +109,7 @@ class Supervisor:
         target: Target,
         *,
         keys: Keys | None,
+        check: ManifestCheck | None,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -120,7 +124,7 @@ class Supervisor:
             watchdog_s=settings.watchdog_ms / 1000,
             drain_s=settings.drain_ms / 1000,
         )
-        self._models = Repertoire(settings, catalogue, self._fleet, say)
+        self._models = Repertoire(settings, catalogue, self._fleet, say, check=check)
         self._acceptor = Acceptor(listener, self._fleet.candidates, self._fleet.deal)
         self._over = asyncio.Event()
         self._hurried = asyncio.Event()

@@ -21,6 +21,7 @@ from app.settings import TUNED, Settings
 from app.supervisor.catalogue import read_catalogue
 from app.supervisor.machine import expects_gpu
 from app.supervisor.running import NO_MODELS, UNABLE, say
+from app.supervisor.signatures import NoSignatureCheckError, signature_check
 from app.tuning import choice
 from app.tuning.choice import Figure, Layout
 from app.tuning.crew import Crew, CrewLostError
@@ -43,14 +44,14 @@ def tune(settings: Settings, *, seconds: float, out: Path | None) -> int:
     file = out or Path(settings.state_dir or "") / TUNED
     try:
         with _ending_at_once():
-            bundles = _measurable(settings.models)
+            bundles = _measurable(settings)
             values = _settle(bundles, seconds)
         keys = [bundle.key for bundle in bundles]
         write(file, render(values, when=datetime.now(UTC), cpu=cpu_name(), cpus=available_cpus(), bundles=keys))
     except BundleRefused as error:
         say(f"tune: {error.detail}")
         return NO_MODELS
-    except CrewLostError as error:
+    except (CrewLostError, NoSignatureCheckError) as error:
         say(f"tune: {error}")
         return UNABLE
     except OSError as error:
@@ -87,9 +88,9 @@ def _obstacle(settings: Settings, out: Path | None) -> str | None:
     return None
 
 
-def _measurable(models: Path) -> list[Bundle]:
+def _measurable(settings: Settings) -> list[Bundle]:
     """The bundles that a worker would serve; each other one is told with its reason. Raises BundleRefused for none."""
-    catalogue = read_catalogue(models, None)
+    catalogue = read_catalogue(settings.models, None, check=signature_check(settings.signing_key, None))
     refused = dict(catalogue.refused)
     if catalogue.bundles:
         with Crew(catalogue.bundles, Layout(1, 1)) as crew:
@@ -98,7 +99,7 @@ def _measurable(models: Path) -> list[Bundle]:
         say(f"refused {key}: {reason}")
     bundles = [bundle for bundle in catalogue.bundles if bundle.key not in refused]
     if not bundles:
-        raise BundleRefused(f"no model is left to measure (models are looked for in {models})")
+        raise BundleRefused(f"no model is left to measure (models are looked for in {settings.models})")
     return bundles
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -118,3 +119,30 @@ def test_killing_one_of_two_replicas_loses_no_request(uncalibrated_models: Path,
         again = f"127.0.0.1:{lost.port}", f"127.0.0.1:{kept.port}"
         assert (200, list(again)) in gateway.requests()
         assert {client.post("/compare", json=PAIR).status_code for _ in range(50)} == {200}
+
+
+@pytest.mark.parametrize("passed_on", ["http://twinserve;", "http://twinserve/;"], ids=["kept", "taken off"])
+def test_below_a_path_the_service_is_found_and_described_whether_nginx_keeps_the_path_or_not(
+    uncalibrated_models: Path, tmp_path: Path, passed_on: str
+) -> None:
+    changed = {
+        "    server twinserve-2:8000 max_fails=0;\n": "",
+        "location / {": "location /similarity/ {",
+        "proxy_pass http://twinserve;": f"proxy_pass {passed_on}",
+    }
+    with (
+        live_service(uncalibrated_models, root_path="/similarity", trusted_proxies="127.0.0.1") as replica,
+        running_nginx(tmp_path, [replica.port], changed) as gateway,
+        httpx.Client(base_url=gateway.url, timeout=DEADLINE_S) as client,
+    ):
+        replica.wait_ready(1)
+        document = client.get("/similarity/openapi.json").json()
+        for server in (entry["url"] for entry in document["servers"]):
+            assert client.post(f"{server}/compare", json=PAIR).status_code == 200
+        assert client.get("/similarity/docs/start.js").status_code == 200
+        assert client.post("/compare", json=PAIR).headers["content-type"] == "text/html", "nginx's own 404"
+        told = {"X-Request-ID": "from-far", "X-Forwarded-For": "192.0.2.7"}
+        client.get("/similarity/models", headers=told)
+        line = json.loads(wait_for("log line", lambda: replica.said("from-far")).string)
+        # nginx has added 127.0.0.1, which the setting trusts, so that what came before counts too
+        assert (line["client"], line["scheme"], line["route"]) == ("192.0.2.7", "http", "/models")

@@ -34,7 +34,8 @@ class Running:
         self.ready: list[bool] = []
         self.fleet = Fleet(2, target, dict, self)
         chosen = Settings(models=models, **settings)
-        self.models = Repertoire(chosen, read_catalogue(models, None), self.fleet, self.lines.append)
+        found = read_catalogue(models, None, check=None)
+        self.models = Repertoire(chosen, found, self.fleet, self.lines.append, check=None)
 
     def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         readiness = self.models.catalogue.readiness(

@@ -23,7 +23,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def after(running: Catalogue, models: Path, *, until: float = 10.0) -> Catalogue:
-    return succeed(running, read_catalogue(models, running.default, running), until=until)
+    return succeed(running, read_catalogue(models, running.default, running, check=None), until=until)
 
 
 def meant(catalogue: Catalogue, name: str) -> str | None:
@@ -32,7 +32,7 @@ def meant(catalogue: Catalogue, name: str) -> str | None:
 
 
 def test_what_was_not_touched_is_taken_as_it_is_and_what_was_is_read_again(models: Path) -> None:
-    running = read_catalogue(models, None)
+    running = read_catalogue(models, None, check=None)
     shutil.rmtree(models / "tiny" / "1.1.0")
     write_tiny(models, version="1.1.0", calibrated=False)
     graph = models / "tiny" / "1.0.0" / "model.onnx"
@@ -44,7 +44,7 @@ def test_what_was_not_touched_is_taken_as_it_is_and_what_was_is_read_again(model
 
 
 def test_what_is_gone_is_retired_and_no_name_alone_means_it(models: Path) -> None:
-    running = read_catalogue(models, None)
+    running = read_catalogue(models, None, check=None)
     shutil.rmtree(models / "tiny" / "1.1.0")
     now = after(running, models)
     assert now.retired == {"tiny@1.1.0": 10.0}
@@ -57,7 +57,7 @@ def test_what_is_gone_is_retired_and_no_name_alone_means_it(models: Path) -> Non
 
 
 def test_what_comes_back_is_no_longer_retired(models: Path) -> None:
-    running = read_catalogue(models, None)
+    running = read_catalogue(models, None, check=None)
     (models / "tiny" / "1.1.0").rename(models / "aside")
     retired = after(running, models)
     (models / "aside").rename(models / "tiny" / "1.1.0")
@@ -67,7 +67,7 @@ def test_what_comes_back_is_no_longer_retired(models: Path) -> None:
 
 
 def test_what_is_spoilt_while_retired_is_let_go_of_as_was_said(models: Path) -> None:
-    retired = after(read_catalogue(models, None), models)
+    retired = after(read_catalogue(models, None, check=None), models)
     shutil.rmtree(models / "tiny" / "1.1.0")
     retired = after(retired, models)
     spoil(write_tiny(models, version="1.1.0", calibrated=False))
@@ -80,7 +80,7 @@ def test_what_is_spoilt_while_retired_is_let_go_of_as_was_said(models: Path) -> 
 def test_alias_that_would_mean_nothing_goes_on_meaning_what_it_does(models: Path, target: str) -> None:
     aliases = models / "aliases.toml"
     aliases.write_text('best = "tiny@1.0.0"\n')
-    running = read_catalogue(models, None)
+    running = read_catalogue(models, None, check=None)
     spoil(write_tiny(models, version="1.2.0", calibrated=False))
     aliases.write_text(f'best = "{target}"\nnew = "{target}"\ntiny = "{target}"\n')
     now = after(running, models)
@@ -91,25 +91,25 @@ def test_alias_that_would_mean_nothing_goes_on_meaning_what_it_does(models: Path
 
 
 def test_refused_higher_version_of_the_default_leaves_the_default_as_it_runs(models: Path) -> None:
-    running = read_catalogue(models, "tiny")
+    running = read_catalogue(models, "tiny", check=None)
     spoil(write_tiny(models, version="1.2.0", calibrated=False))
-    assert read_catalogue(models, "tiny").fault(strict=False)  # a start refuses it
+    assert read_catalogue(models, "tiny", check=None).fault(strict=False)  # a start refuses it
     now = after(running, models)
     assert (now.default_key, now.fault(strict=False)) == ("tiny@1.1.0", None)
     assert now.fault(strict=True)
 
 
 def test_default_that_is_gone_is_a_fault_though_it_is_only_retired(models: Path) -> None:
-    running = read_catalogue(models, "tiny@1.1.0")
+    running = read_catalogue(models, "tiny@1.1.0", check=None)
     shutil.rmtree(models / "tiny" / "1.1.0")
     assert after(running, models).fault(strict=False) == "the default model tiny@1.1.0 is not among the models found"
 
 
 def test_a_version_on_trial_is_no_default_and_its_refusal_is_none_of_the_default(models: Path) -> None:
     (models / "aliases.toml").write_text('[shadow]\ntiny = {candidate = "tiny@1.1.0", share = 0.5}\n')
-    catalogue = read_catalogue(models, "tiny")
+    catalogue = read_catalogue(models, "tiny", check=None)
     assert (catalogue.default_key, meant(catalogue, "tiny")) == ("tiny@1.0.0", "tiny@1.0.0")
     assert catalogue.trials()["tiny@1.0.0"].candidate == "tiny@1.1.0"
     spoil(models / "tiny" / "1.1.0")
-    spoilt = read_catalogue(models, "tiny")
+    spoilt = read_catalogue(models, "tiny", check=None)
     assert (spoilt.fault(strict=False), spoilt.trials()) == (None, {})

@@ -11,6 +11,8 @@ from app.core.bundle.manifest import (
     CUDA,
     EXTERNAL_FILE,
     FORMAT_VERSION,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
     Draft,
     Embedding,
     Graph,
@@ -24,7 +26,7 @@ from app.core.bundle.manifest import (
     highest,
 )
 from app.core.bundle.names import ALIASES_FILE, Names, Trial, meant_by, read_names
-from app.core.bundle.reading import Signature, find_bundles, read_bundle, sign, sign_models
+from app.core.bundle.reading import ManifestCheck, Signature, find_bundles, read_bundle, sign, sign_models
 from app.core.bundle.writing import seal, write_bundle
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "CUDA",
     "EXTERNAL_FILE",
     "FORMAT_VERSION",
+    "MANIFEST_FILE",
+    "SIGNATURE_FILE",
     "Bundle",
     "Draft",
     "Embedding",
@@ -40,6 +44,7 @@ __all__ = [
     "Graph",
     "Licence",
     "Manifest",
+    "ManifestCheck",
     "ModalityChoice",
     "Names",
     "Numerics",

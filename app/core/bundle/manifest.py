@@ -16,6 +16,8 @@ CALIBRATION_FILE = "calibration.json"
 GOLDEN_FILE = "golden.npz"
 GRAPH_FILE = "model.onnx"
 EXTERNAL_FILE = "model.onnx.data"
+SIGNATURE_FILE = "model.sig"
+"""Beside the manifest and not listed in it, which it signs; read only where signatures are asked for."""
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

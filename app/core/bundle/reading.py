@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from app.core.bundle.manifest import (
     GOLDEN_FILE,
     GRAPH_FILE,
     MANIFEST_FILE,
+    SIGNATURE_FILE,
     VERSION_REGEX,
     Manifest,
     fingerprint,
@@ -42,19 +43,29 @@ MAX_BYTES = {
     GOLDEN_FILE: MAX_GOLDEN_BYTES,
     GRAPH_FILE: 2048 * MEBIBYTE,  # protobuf's own limit
     EXTERNAL_FILE: 16384 * MEBIBYTE,
+    SIGNATURE_FILE: MEBIBYTE,
 }
 MAX_ASSET_BYTES = 256 * MEBIBYTE
 
+ManifestCheck = Callable[[Path, bytes, bytes], None]
+"""Gets the folder and the bytes of manifest and signature; raises BundleRefused unless one vouches for the other."""
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read and verify models/<name>/<version>/. Raises BundleRefused with one clear line."""
+
+def read_bundle(folder: Path, check: ManifestCheck | None = None) -> Bundle:
+    """Read and verify models/<name>/<version>/. Raises BundleRefused with one clear line.
+
+    With a `check`, a bundle without a signature is refused, and one with it is read only if the check lets it pass.
+    """
     folder = folder.absolute()
-    return read_verified(folder, name=folder.parent.name, version=folder.name)
+    return read_verified(folder, name=folder.parent.name, version=folder.name, check=check)
 
 
-def read_verified(folder: Path, *, name: str, version: str) -> Bundle:
+def read_verified(folder: Path, *, name: str, version: str, check: ManifestCheck | None = None) -> Bundle:
     """Read a bundle that must call itself `name` and `version`, whatever its folder is called."""
-    manifest = _read_manifest(_read(folder, MANIFEST_FILE, MAX_BYTES[MANIFEST_FILE]))
+    written = _read(folder, MANIFEST_FILE, MAX_BYTES[MANIFEST_FILE])
+    if check is not None:
+        check(folder, written, _read(folder, SIGNATURE_FILE, MAX_BYTES[SIGNATURE_FILE]))
+    manifest = _read_manifest(written)
     if (manifest.name, manifest.version) != (name, version):
         raise BundleRefused(f"{MANIFEST_FILE}: calls itself {manifest.key}, but its folder is {name}/{version}")
     contents = {file: _read_listed(folder, file, digest) for file, digest in manifest.files.items()}
