@@ -7,7 +7,6 @@ every error raised inside becomes its problem details here. Knows no routes but 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import re
@@ -18,23 +17,22 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access import Access, Caller
 from app.api.errors import UNEXPECTED, code, from_routing
 from app.api.gate import admit, caller_of
 from app.api.proxies import Proxies
 from app.api.responses import SAFE, problem_response
+from app.api.visit import CLIENT_GONE, FULL, Bodies, Visit
 from app.core.errors import (
-    ClientTimeout,
-    DeadlineExceeded,
     Internal,
     InvalidRequest,
     Overloaded,
     TooLarge,
     TwinserveError,
 )
-from app.core.observe import NO_TRACE, Observer, Steps, Trace, Tracer, read_trace
+from app.core.observe import Observer, Tracer, read_trace
 
 REQUEST_ID = "request_id"
 """The scope's key under which the layers inside find the request's id."""
@@ -47,12 +45,9 @@ ALWAYS_OPEN = re.compile(r"(/v1)?/(health/(live|ready)|metrics|docs(/.*)?|openap
 
 CALLERS_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-CLIENT_GONE = 499
-"""Reported to the observer, after nginx, for a client that left before its answer; nothing is sent."""
 UNROUTED = "unmatched"
 BODIES = 8
 """Bodies of the most bytes that a worker holds at once, in as many or more requests: slots alone allow gigabytes."""
-FULL = "the service is handling as many requests as it can; try again later"
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +72,7 @@ class Door:
         self._observer = observer
         self._tracer = tracer or Tracer()
         self._max_body_bytes = max_body_bytes
-        self._bodies = _Bodies(BODIES * max_body_bytes)
+        self._bodies = Bodies(BODIES * max_body_bytes)
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
         self._access = access
@@ -90,7 +85,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        visit = _Visit(_request_id(headers), receive, send, self._max_body_bytes, self._bodies)
+        visit = Visit(_request_id(headers), receive, send, self._max_body_bytes, self._bodies)
         scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
         scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
@@ -153,7 +148,7 @@ class Door:
             about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
 
-    async def _serve(self, scope: Scope, visit: _Visit, headers: Headers, *, full: bool) -> None:
+    async def _serve(self, scope: Scope, visit: Visit, headers: Headers, *, full: bool) -> None:
         try:
             if full:
                 raise Overloaded(FULL)
@@ -179,7 +174,7 @@ class Door:
             await self._refuse(scope, visit, Internal(UNEXPECTED))
 
     async def _refuse(
-        self, scope: Scope, visit: _Visit, error: TwinserveError, extra: Mapping[str, str] | None = None
+        self, scope: Scope, visit: Visit, error: TwinserveError, extra: Mapping[str, str] | None = None
     ) -> None:
         if visit.status == CLIENT_GONE:  # nothing was sent yet
             self._observer.refused(code(error))
@@ -192,115 +187,6 @@ class Door:
         if not SECONDS.fullmatch(asked) or float(asked) == 0:
             raise InvalidRequest("X-Request-Timeout must be a positive number of seconds, such as 2.5")
         return min(float(asked), self._timeout_s)
-
-
-class _Bodies:
-    """The bytes of all bodies of requests under way, and how many they may be."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self.held_bytes = 0
-
-
-class _Visit:
-    """One request on its way through: what has come in, and whether an answer has begun to go out."""
-
-    def __init__(self, request_id: str, receive: Receive, send: Send, max_body_bytes: int, bodies: _Bodies) -> None:
-        self.request_id = request_id
-        self.began = time.perf_counter()
-        self.steps = Steps()
-        self.trace: Trace = NO_TRACE
-        self.status = CLIENT_GONE
-        self._receive, self._send = receive, send
-        self._max_body_bytes = max_body_bytes
-        self._bodies = bodies
-        self._received_bytes = 0
-        self._reading = False
-        self._gone = False
-        self._timer: asyncio.Timeout | None = None
-        self._watch: asyncio.Task[None] | None = None
-
-    def check_declared_size(self, declared: str | None) -> None:
-        """Refuse a body by its Content-Length before a byte of it is read."""
-        if declared is not None and declared.isdecimal() and int(declared[:20]) > self._max_body_bytes:
-            raise self._too_large()
-
-    async def run(self, app: ASGIApp, scope: Scope, seconds: float) -> None:
-        """Run the application with a deadline, which ends when its answer begins.
-
-        Raises DeadlineExceeded, or ClientTimeout where it was the body that did not come in time; ClientDisconnect for
-        a client that went away, after the application was cancelled.
-        """
-        self._timer = timer = asyncio.timeout(seconds)
-        try:
-            async with timer:
-                await app(scope, self.receive, self.send)
-        except TimeoutError:
-            if not timer.expired():
-                raise  # not ours
-            if self._gone:
-                raise ClientDisconnect from None
-            if self._reading:
-                raise ClientTimeout("the request's body did not arrive in time; send it again") from None
-            raise DeadlineExceeded(f"the request was not done within {seconds:g} s; try again later") from None
-        finally:
-            self._timer = None
-            self._bodies.held_bytes -= self._received_bytes
-            if self._watch is not None:
-                self._watch.cancel()
-
-    async def receive(self) -> Message:
-        """The next part of the body. Raises TooLarge for more bytes than a body may have, Overloaded for more than all
-        bodies together may.
-        """
-        self._reading = True
-        message = await self._receive()
-        if message["type"] == "http.request":
-            size = len(message.get("body", b""))
-            self._received_bytes += size
-            self._bodies.held_bytes += size
-            if self._received_bytes > self._max_body_bytes:
-                raise self._too_large()
-            if self._bodies.held_bytes > self._bodies.most_bytes:
-                raise Overloaded(FULL)
-            if not message.get("more_body", False):
-                self._reading = False
-                if self._watch is None:
-                    self._watch = asyncio.create_task(self._watch_for_disconnect())
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Pass the answer on, with the request's id, the time it took, its place in its trace, and what keeps it from
-        caches and from being taken for a page.
-        """
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            added = [(b"x-request-id", self.request_id.encode()), *SAFE]
-            if self.steps.taken:
-                added.append((b"server-timing", server_timing(self.steps, time.perf_counter() - self.began)))
-            if self.trace.traceparent is not None:
-                added.append((b"traceparent", self.trace.traceparent.encode()))
-            message["headers"] = [*message.get("headers", ()), *added]
-            if self._timer is not None and not self._timer.expired():
-                self._timer.reschedule(None)
-        await self._send(message)
-
-    async def _watch_for_disconnect(self) -> None:
-        """Cancel the application once its client has gone, so that its items leave the queue."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self.status == CLIENT_GONE and self._timer is not None:
-            self._gone = True
-            self._timer.reschedule(asyncio.get_running_loop().time())
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send less at once")
-
-
-def server_timing(steps: Steps, total_s: float) -> bytes:
-    """The header Server-Timing: milliseconds of each step in order, and of all."""
-    parts = [f"{name};dur={1000 * (ended - began):.3f}" for name, began, ended in steps.taken]
-    return f"{', '.join(parts)}, total;dur={1000 * total_s:.3f}".encode()
 
 
 def _request_id(headers: Headers) -> str:

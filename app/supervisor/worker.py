@@ -28,7 +28,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def enter(**arguments: Any) -> None:
     """Be a worker: the first function that runs in its process."""
-    from app.main import run_worker  # noqa: PLC0415  (the supervisor itself must never import what a worker needs)
+    from app.worker import run_worker  # noqa: PLC0415  (the supervisor itself must never import what a worker needs)
 
     sys.exit(run_worker(**arguments))
 

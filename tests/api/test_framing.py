@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.api import framing
-from tests.test_main import exchange, get, seated, until
+from tests.test_worker import exchange, get, seated, until
 
 pytestmark = pytest.mark.anyio
 

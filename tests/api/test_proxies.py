@@ -13,7 +13,7 @@ from app.api.proxies import Proxies
 from app.runtime.registry import Registry
 from tests.api.test_server import post
 from tests.serving import make_app
-from tests.test_main import seated, until
+from tests.test_worker import seated, until
 
 pytestmark = pytest.mark.anyio
 

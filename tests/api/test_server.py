@@ -12,7 +12,7 @@ from app.api import connection, framing
 from app.core.bundle import read_bundle
 from app.runtime.control import Loaded
 from tests.serving import b64
-from tests.test_main import exchange, get, seated, until
+from tests.test_worker import exchange, get, seated, until
 from tests.tiny import tiny_png
 
 pytestmark = pytest.mark.anyio

@@ -159,5 +159,8 @@ class Dribble(threading.Thread):
             for number in range(120):
                 client.sendall(self._rest[number : number + 1])
                 with contextlib.suppress(TimeoutError):
-                    self.answer = client.recv(4000)
+                    while part := client.recv(4000):
+                        self.answer += part
+                    return
+                if self.answer:
                     return

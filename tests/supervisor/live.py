@@ -128,7 +128,7 @@ def socket_inodes(pid: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def live_service(models: Path, *, python_path: Path | None = None, **settings: object) -> Iterator[LiveService]:
+def live_service(models: Path, python_path: Path | None = None, /, **settings: object) -> Iterator[LiveService]:
     """Start a service on a free port with these settings; kill whatever is left of it at the end.
 
     Each of its processes first runs the sitecustomize.py in `python_path`.

@@ -53,7 +53,7 @@ def test_faults_under_load_cost_only_what_was_under_way(tmp_path: Path, small_di
     settings: dict[str, object] = {"workers": 2, "watchdog_ms": 2000, "request_timeout_ms": 5000, "drain_ms": 6000}
     if small_disk is not None:
         settings["state_dir"] = small_disk
-    with live_service(models, python_path=clock, **settings) as service:
+    with live_service(models, clock, **settings) as service:
         scene = Scene(service, models, small_disk)
         scene.wait_healed()
         scores = known_scores(service.url)
@@ -99,7 +99,7 @@ def test_ten_thousand_idle_and_two_slow_clients_leave_the_service_to_others(unca
             client.join(90)
             assert b"408 Request Timeout" in client.answer
             assert b'"client_timeout"' in client.answer
-        assert min(service.connections_by_worker().values()) >= CONNECTIONS // 2 - 10
+        assert min(service.connections_by_worker().values()) >= 0.4 * CONNECTIONS
 
 
 def test_more_connections_than_may_be_held_leave_room_for_new_ones(uncalibrated_models: Path) -> None:

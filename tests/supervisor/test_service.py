@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -188,6 +189,7 @@ def test_stop_goes_on_for_a_while_and_says_that_it_is_not_ready(uncalibrated_mod
             newcomer.close()
             assert service.get("/health/ready").json()["models"]["tiny@1.0.0"]["reason"] == "the service is stopping"
             assert service.get("/health/live").status_code == 200
+        time.sleep(1.1)  # signals closer together are one
         service.process.send_signal(signal.SIGINT)  # somebody does not want to wait
         assert service.wait_exit() == 0
 
