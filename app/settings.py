@@ -175,7 +175,7 @@ class Settings(BaseSettings):
         description="a verdict that cannot be recorded, as on a full disk: refuse it with 503, or continue",
     )
     record_key_file: Path | None = Field(
-        None, description="private Ed25519 key in PEM that signs every record; needs twinserve[sign]"
+        None, description="private Ed25519 key in PEM that signs every record; needs twinserve[records]"
     )
     metrics_port: Port | None = Field(None, description="own port for /metrics; /metrics on the main port is then 404")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 Signer = Callable[[bytes], Mapping[str, str]]
-NEEDS = "signed records need the package 'cryptography': install twinserve[sign]"
+NEEDS = "signed records need the package 'cryptography': install twinserve[records]"
 
 
 def read_signer(file: Path) -> Signer:

@@ -114,4 +114,4 @@ def test_missing_package_is_told(tmp_path: Path) -> None:
         "read_signer(Path(sys.argv[1]))"
     )
     run = subprocess.run([sys.executable, "-c", code, private], capture_output=True, text=True, check=False)
-    assert "install twinserve[sign]" in run.stderr.splitlines()[-1]
+    assert "install twinserve[records]" in run.stderr.splitlines()[-1]
