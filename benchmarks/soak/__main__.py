@@ -23,14 +23,16 @@ from benchmarks.load import Loops, ask_each, drive
 from benchmarks.processes import pss_mb
 from benchmarks.samples import OK, Load, percentile
 from benchmarks.servers import Server
-from benchmarks.soak.faults import KILLED, Faults
+from benchmarks.soak.faults import HUNG, KILLED, Faults
 from benchmarks.soak.traffic import Ask, is_alike, requests
 from benchmarks.wire import LOST, Answer
 
 CONNECTIONS = 8
 WINDOW_S = 10.0
-LOST_A_KILL = 2 * CONNECTIONS
-"""What a killed worker had in hand, and once more what was sent anew while its process was still ending."""
+LOST_A_WORKER = 2 * CONNECTIONS
+"""What a worker that ended had in hand, and once more what was sent anew while its process was still ending."""
+WATCHDOG_MS = 5000
+"""Shorter than the default, so that a soak sees what a hung worker's callers see."""
 SLOPE_WINDOWS = 20
 """So many windows at the least tell growth from the ups and downs of replaced workers."""
 EXPLAINED = {LOST: "connection lost", 429: "overloaded", 503: "not ready"}
@@ -51,7 +53,7 @@ class Soak:
     @property
     def held(self) -> bool:
         """Nothing wrong was answered, no more was lost than killed workers had in hand, and the service is ready."""
-        explained = LOST_A_KILL * self.faults[KILLED]
+        explained = LOST_A_WORKER * (self.faults[KILLED] + self.faults[HUNG])
         return self.ready and not self.wrong and self.statuses[LOST] <= explained
 
     def add(self, load: Load, asks: Sequence[Ask], alone: Sequence[Answer]) -> None:
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="twinserve-soak-") as folder:
         bench = Bench(options.models, Path(folder), Path(folder), Path(folder), FULL, cores=1)
-        with bench.service(log_level="warning") as server:
+        with bench.service(log_level="warning", watchdog_ms=WATCHDOG_MS) as server:
             seen = soak(server, options.models, options.minutes, options.every)
     print(markdown(seen), end="")
     return 0 if seen.held else 1

@@ -22,6 +22,7 @@ from benchmarks.wire import post
 IDLE = 200
 DRIP_S = 3.0
 KILLED = "a worker killed"
+HUNG = "a worker stopped, which the watchdog replaces"
 HEAD = b"POST /compare HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 
 
@@ -49,7 +50,9 @@ class Faults:
             "a client that sends a byte at a time": self._drip,
             KILLED: self._kill,
             "a client that leaves before its answer": self._abandon,
+            "models read again": self._reload,
             f"{IDLE} idle connections": self._idle,
+            HUNG: self._hang,
             "a client that closes its sending side": self._half_close,
         }
         for name in itertools.cycle(faults):
@@ -61,6 +64,12 @@ class Faults:
 
     def _kill(self) -> None:
         os.kill(random.choice(workers(self._pid)), signal.SIGKILL)
+
+    def _hang(self) -> None:
+        os.kill(random.choice(workers(self._pid)), signal.SIGSTOP)
+
+    def _reload(self) -> None:
+        os.kill(self._pid, signal.SIGHUP)
 
     def _drip(self) -> None:
         with self._connect() as client:

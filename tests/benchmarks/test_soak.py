@@ -10,7 +10,7 @@ import pytest
 from benchmarks.bench import FULL, Bench
 from benchmarks.soak import __main__ as running
 from benchmarks.soak.__main__ import Soak, markdown, soak
-from benchmarks.soak.faults import KILLED, workers
+from benchmarks.soak.faults import HUNG, KILLED, workers
 from benchmarks.soak.traffic import is_alike, requests
 from benchmarks.wire import LOST, Answer
 
@@ -46,7 +46,7 @@ def test_an_answer_is_held_against_the_one_given_alone(given: Answer, alone: Ans
 def test_more_lost_than_killed_workers_had_in_hand_is_no_success() -> None:
     seen = Soak(ready=True)
     seen.faults[KILLED] = 1
-    seen.statuses[LOST] = running.LOST_A_KILL
+    seen.statuses[LOST] = running.LOST_A_WORKER
     assert seen.held
     seen.statuses[LOST] += 1
     assert not seen.held
@@ -57,12 +57,13 @@ def test_a_soak_with_faults_ends_ready_and_without_a_wrong_answer(
 ) -> None:
     monkeypatch.setattr(running, "WINDOW_S", 1.0)
     bench = Bench(tiny_models, tmp_path, tmp_path, tmp_path, FULL, cores=1)
-    with bench.service(workers=1) as server:
+    with bench.service(workers=1, watchdog_ms=1000) as server:
         [first] = workers(server.pid)
-        seen = soak(server, tiny_models, 0.1, every_s=0.3)
+        seen = soak(server, tiny_models, 0.15, every_s=0.3)
         assert workers(server.pid) not in ([], [first])
     assert (seen.wrong, seen.ready, seen.held) == ({}, True, True), (seen.statuses, seen.faults)
     assert seen.faults[KILLED] >= 1
+    assert seen.faults[HUNG] >= 1
     assert {200, 404, 422} <= set(seen.statuses)
     report = markdown(seen)
     assert "- wrong answers: 0" in report
