@@ -178,7 +178,7 @@ class Supervisor:
 
     def _asked_to_reload(self) -> None:
         error = say("SIGHUP: reading models and keys again")
-        if error is not None and error.errno in (errno.EIO, errno.EPIPE):
+        if error is not None and error.errno == errno.EIO:
             self._end()  # the terminal has hung up: nobody asks for anything any more
         else:
             self._reload_soon()
