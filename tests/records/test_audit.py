@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -70,25 +71,30 @@ def test_one_request_larger_than_a_file_is_kept_whole(tmp_path: Path) -> None:
     assert lines_of(tmp_path) == [*[b"x" * 40] * 5, b"y"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """Files of this process may have 120 bytes: the kernel writes what fits, then fails, as on a full disk."""
+    """Files of this process may have 120 bytes: the kernel writes what fits, then fails, as on a full disk.
+
+    Within a test only: what runs the tests may write its report to a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (120, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_what_does_not_fit_leaves_no_torn_line_and_what_fits_later_is_kept(tmp_path: Path) -> None:
     audit = opened(tmp_path)
-    audit.append([b"a" * 99])
-    for _ in range(2):
-        with pytest.raises(OSError, match=r"too large|a part of it"):
-            audit.append([b"b" * 99])
-    audit.append([b"c" * 9])
+    with small_disk():
+        audit.append([b"a" * 99])
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"too large|a part of it"):
+                audit.append([b"b" * 99])
+        audit.append([b"c" * 9])
     audit.close()
     assert (tmp_path / "worker-0.jsonl").read_bytes() == b"a" * 99 + b"\n" + b"c" * 9 + b"\n"
 
