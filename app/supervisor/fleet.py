@@ -2,6 +2,8 @@
 
 A worker is told what to serve by level, not by step: whenever something changes, whoever lacks a bundle is sent it, and
 whoever has all of them is told to switch. So one that dies amid a change is no special case.
+
+Over 300 lines, since all of it reads and changes the one table of workers.
 """
 
 from __future__ import annotations
