@@ -79,14 +79,19 @@ class Drift:
             file = self._folder / f"{hour}.json"
             if not file.exists():
                 written = file.with_suffix(f".{time.monotonic_ns()}")  # two processes may be asked at once
-                written.write_text(json.dumps(counts))
-                written.replace(file)
+                try:
+                    written.write_text(json.dumps(counts))
+                    written.replace(file)
+                finally:
+                    written.unlink(missing_ok=True)  # the part that found room, or nothing
         kept = sorted((int(one.stem), one) for one in self._folder.glob("*.json"))
         past = [one for when, one in kept if when <= hour - HOURS]
         for old in past[:-2]:  # the last but one may be in use by a process that was asked an hour ago
             old.unlink(missing_ok=True)
-        # Without any the service is younger than a day, and everything counts.
-        before: Mapping[str, Sequence[float]] = json.loads(past[-1].read_text()) if past else {}
+        # Without any the service is younger than a day, and everything counts; so it does where one has just gone.
+        before: Mapping[str, Sequence[float]] = {}
+        with contextlib.suppress(OSError):
+            before = json.loads(past[-1].read_text()) if past else {}
         return before
 
 
