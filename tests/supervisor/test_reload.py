@@ -243,17 +243,25 @@ def test_reloads_over_and_over_leak_no_memory_threads_or_descriptors(tmp_path: P
             assert now[2] < resident + 4 * 1024 * 1024
 
 
-def test_hangup_of_a_service_that_nobody_listens_to_any_more_ends_it(uncalibrated_models: Path) -> None:
+@pytest.mark.parametrize("closed", ["terminal", "pipe"])
+def test_hangup_ends_a_service_whose_terminal_is_closed_and_no_other(uncalibrated_models: Path, closed: str) -> None:
     environment = os.environ | {"TWINSERVE_MODELS": str(uncalibrated_models), "TWINSERVE_PORT": "0"}
     environment |= {"TWINSERVE_WORKERS": "1", "TWINSERVE_DEVICE": "cpu"}
-    with subprocess.Popen([sys.executable, "-m", "app"], stderr=subprocess.PIPE, env=environment) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"ready on" in line:
-                break
-        process.stderr.close()  # as a terminal that was closed takes no line any more
+    ours, theirs = os.openpty() if closed == "terminal" else os.pipe()
+    with subprocess.Popen([sys.executable, "-m", "app"], stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        said = b""
+        while b"ready on" not in said:
+            said += os.read(ours, 65_536)
+        os.close(ours)  # nobody takes a line any more
         process.send_signal(signal.SIGHUP)
         try:
-            assert process.wait(DEADLINE_S) == 0
+            if closed == "terminal":
+                assert process.wait(DEADLINE_S) == 0
+            else:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(2)
+                process.terminate()
+                assert process.wait(DEADLINE_S) == 0
         finally:
             process.kill()

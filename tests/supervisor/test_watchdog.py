@@ -17,7 +17,7 @@ from tests.supervisor.stuck import poison_png, write_stuck
 
 pytestmark = pytest.mark.timeout(300)
 
-ON_THE_LOOP, IN_A_THREAD = 1, 20_000
+ON_THE_LOOP, IN_A_THREAD = 1, 100_000
 """Rounds of the loop, by which a batch is expected to be fast, and runs on the event loop, or runs in a thread."""
 
 
