@@ -6,15 +6,20 @@ app/worker.py is the process that uses them; deploy/ray/ uses the same parts und
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.access import Access
 from app.api import build
 from app.api.door import Door
 from app.api.proxies import Proxies
+from app.core.bundle import Bundle
+from app.core.modalities.base import Limits
 from app.core.observe import Observer, Readiness, Tracer
 from app.records import AuditFile, read_signer
+from app.runtime.registry import Model, load_model
 from app.service import Recorder, Service
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -51,6 +56,31 @@ def create_app(
         tracer=tracer,
         root_path=settings.root_path or "",
         proxies=Proxies(settings.trusted_proxies) if settings.trusted_proxies else None,
+    )
+
+
+def make_loader(
+    settings: Settings,
+    observer: Observer,
+    inference: Executor,
+    on_death: Callable[[str, str], None] = lambda *_: None,
+) -> Callable[[Bundle], Model]:
+    """Return what opens, verifies, warms and measures a bundle as the settings say; see load_model.
+
+    Its batches run in `inference`.
+    """
+    return partial(
+        load_model,
+        limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
+        device=settings.device,
+        threads=settings.threads,
+        cuda_memory_mb=settings.cuda_memory_mb,
+        batch_ms=settings.batch_ms,
+        queue_items=settings.queue_items,
+        queue_ms=settings.queue_ms,
+        observer=observer,
+        executor=inference,
+        on_death=on_death,
     )
 
 

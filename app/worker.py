@@ -15,7 +15,6 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,17 @@ from app.api.server import DealtServer
 from app.core.bundle import Bundle
 from app.core.errors import BundleRefused, DeviceUnavailable, NotReady
 from app.core.evidence import Calibration, score_edges
-from app.core.modalities.base import Limits
 from app.core.observe import Readiness, Tracer
-from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, make_fetcher, make_recorder, today
+from app.main import (
+    CPU_BATCHES,
+    CUDA_BATCHES,
+    PREPARE_THREADS,
+    create_app,
+    make_fetcher,
+    make_loader,
+    make_recorder,
+    today,
+)
 from app.runtime.control import (
     Beat,
     Channel,
@@ -49,7 +56,7 @@ from app.runtime.control import (
 )
 from app.runtime.heart import Heart
 from app.runtime.memory import bound_memory, give_back_memory_soon
-from app.runtime.registry import Model, Registry, load_model
+from app.runtime.registry import Model, Registry
 from app.runtime.stock import Stock
 from app.service import Service, Shadowing
 from app.settings import Settings
@@ -205,20 +212,11 @@ class Worker:
 
     def _load(self, loop: asyncio.AbstractEventLoop, telemetry: Telemetry, inference: ThreadPoolExecutor) -> None:
         """Load bundles as they come, one at a time, so that no two of them are held in memory twice at once."""
-        settings = self._settings
-        load = partial(
-            load_model,
-            limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
-            device=settings.device,
-            threads=settings.threads,
-            cuda_memory_mb=settings.cuda_memory_mb,
-            batch_ms=settings.batch_ms,
-            queue_items=settings.queue_items,
-            queue_ms=settings.queue_ms,
-            observer=telemetry,
-            executor=inference,
-            on_death=lambda key, reason: self._fail(f"the engine of {key} stopped: {reason}", hopeless=False),
-        )
+
+        def died(key: str, reason: str) -> None:
+            self._fail(f"the engine of {key} stopped: {reason}", hopeless=False)
+
+        load = make_loader(self._settings, telemetry, inference, died)
         with self._loads, contextlib.suppress(EOFError, OSError):  # the supervisor is gone
             while True:
                 self._from_thread(loop, *self._outcome(self._loads.recv(), load, telemetry))

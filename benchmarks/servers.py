@@ -80,14 +80,15 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int, ready: str, log: Pa
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        if _status(port, ready) == 200:
+        if status_of(port, ready) == 200:
             return
         time.sleep(0.02)
     last = log.read_text(errors="replace").strip().splitlines()[-3:]
     raise ServerError(" / ".join(last) or "it printed nothing")
 
 
-def _status(port: int, path: str) -> int | None:
+def status_of(port: int, path: str) -> int | None:
+    """The status that GET `path` is answered with, None where nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 
-from app.core.bundle import Bundle, ModalityChoice, read_bundle
+from app.core.bundle import Bundle, ModalityChoice, read_bundle, to_http
 from app.core.bundle.manifest import VERSION_REGEX, version_key
 from app.core.evidence import Calibration, describe_points
 from app.core.modalities.base import Item
@@ -155,7 +155,7 @@ class RemoteSubject:
         return Embeddings(kept, np.concatenate(rows), None, None, shares)
 
     def _request(self, items: Sequence[Item]) -> dict[str, Any]:
-        return {"model": self._model, "inputs": [_to_http(item) for item in items], "encoding_format": "base64"}
+        return {"model": self._model, "inputs": [to_http(item) for item in items], "encoding_format": "base64"}
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """One request, tried again while the service says that it is busy."""
@@ -212,11 +212,3 @@ def open_service(url: str, model: str) -> Iterator[RemoteSubject]:
 def _valid_until(date: datetime.date, days: int) -> datetime.date:
     """The last day on which a calibration is not stale; the last there is, for one that outlives the calendar."""
     return datetime.date.fromordinal(min(date.toordinal() + days, datetime.date.max.toordinal()))
-
-
-def _to_http(item: Item) -> dict[str, Any]:
-    """An item in its form over HTTP."""
-    if "bytes" not in item:
-        return dict(item)
-    others = {name: value for name, value in item.items() if name != "bytes"}
-    return {"base64": base64.b64encode(item["bytes"]).decode("ascii"), **others}

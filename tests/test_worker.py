@@ -287,7 +287,7 @@ async def test_worker_whose_models_cannot_be_loaded_says_why_and_fails(
     def burst(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("app.worker.load_model", burst)
+    monkeypatch.setattr("app.main.load_model", burst)
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Died))
         assert seat.heard_of(Died) == [Died("models could not be loaded (MemoryError)")]
@@ -303,7 +303,7 @@ async def test_an_inference_has_the_threads_that_the_settings_say(
         given.append(threads)
         return load_model(*arguments, threads=threads, **named)
 
-    monkeypatch.setattr("app.worker.load_model", record)
+    monkeypatch.setattr("app.main.load_model", record)
     async with seated(uncalibrated_models, threads=3) as seat:
         await until(lambda: seat.heard_of(Loaded))
     assert given == [3]
@@ -398,7 +398,7 @@ async def test_bundle_that_cannot_be_loaded_beside_others_is_refused_and_they_ar
             raise error
         return load_model(bundle, **settings)
 
-    monkeypatch.setattr("app.worker.load_model", burst)
+    monkeypatch.setattr("app.main.load_model", burst)
     old = read_bundle(uncalibrated_models / "tiny" / "1.0.0")
     async with seated(uncalibrated_models) as seat:
         await until(lambda: seat.heard_of(Loaded))

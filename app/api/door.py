@@ -91,7 +91,6 @@ class Door:
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
         if takes_slot:
             visit.trace = self._tracer.start(scope["method"], headers)
-        if takes_slot:
             self._free -= 1
         try:
             await self._serve(scope, visit, headers, full=takes_slot and self._free < 0)

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ import numpy as np
 from app.core.bundle import Bundle
 from app.core.errors import BundleRefused, TwinserveError
 from app.core.evidence import Selectors, choose
-from app.core.modalities.base import Limits
 from app.core.observe import NullObserver
 from app.core.scoring import GUARD_BAND_FLOORS, decide
+from app.main import make_loader, today
 from app.records import Record, RecordError, check, read_public_key
 from app.records.record import Signature
 from app.replay.finding import ReplayError, find_bundle, find_record, read_item
-from app.runtime.registry import Registry, load_model
+from app.runtime.registry import Registry
 from app.service import RawItem, Reference, Service
 from app.service.matching import JudgedReference
 from app.service.recording import shortest
@@ -102,23 +101,14 @@ def _signature(record: Record, *, verified: bool) -> str:
 
 def _score(settings: Settings, bundle: Bundle, record: Record, sent: Sequence[RawItem]) -> tuple[JudgedReference, str]:
     """The first item scored against the others, as /match scores a reference; and the provider that did."""
+    roomy = settings.model_copy(update={"queue_items": max(settings.queue_items, len(sent))})
     with ThreadPoolExecutor(2) as executor:
         try:
-            model = load_model(
-                bundle,
-                limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
-                device=settings.device,
-                threads=settings.threads,
-                batch_ms=settings.batch_ms,
-                queue_items=max(settings.queue_items, len(sent)),
-                queue_ms=settings.queue_ms,
-                observer=NullObserver(),
-                executor=executor,
-            )
+            model = make_loader(roomy, NullObserver(), executor)(bundle)
         except BundleRefused as error:
             raise ReplayError(f"{bundle.key} is refused: {error.detail}") from error
         registry = Registry([model], default=None, aliases={})
-        service = Service(lambda: registry, NullObserver(), executor, lambda: datetime.now(UTC).date())
+        service = Service(lambda: registry, NullObserver(), executor, today)
         probe, *others = sent
         how = "max" if record.aggregation == "single" else record.aggregation
         anywhere = Selectors(threshold=0.0)  # the record's own threshold judges the recorded score

@@ -7,7 +7,6 @@ ready in the end.
 from __future__ import annotations
 
 import argparse
-import http.client
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from benchmarks.bench import FULL, ROOT, Bench
 from benchmarks.load import Loops, ask_each, drive
 from benchmarks.processes import pss_mb
 from benchmarks.samples import OK, Load, percentile
-from benchmarks.servers import Server
+from benchmarks.servers import Server, status_of
 from benchmarks.soak.faults import HUNG, KILLED, Faults
 from benchmarks.soak.traffic import Ask, is_alike, requests
 from benchmarks.wire import LOST, Answer
@@ -89,15 +88,8 @@ def _becomes_ready(port: int, within_s: float = 60.0) -> bool:
     """The last fault may have been a killed worker, or all of them one after another."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/health/ready")
-            if connection.getresponse().status == OK:
-                return True
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
+        if status_of(port, "/health/ready") == OK:
+            return True
         time.sleep(0.2)
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.core.bundle import Bundle, find_bundles, read_bundle
+from app.core.bundle import Bundle, find_bundles, read_bundle, to_http
 from benchmarks.checks import guard_band
 from benchmarks.wire import Answer, post
 
@@ -44,7 +43,7 @@ def requests(models: Path) -> list[Ask]:
 
 
 def _of(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
-    items = [_to_http(item) for item in bundle.golden.items[:ITEMS]]
+    items = [to_http(item) for item in bundle.golden.items[:ITEMS]]
     model = {"model": bundle.key}
     pairs = [{"a": a, "b": b} for a, b in itertools.combinations_with_replacement(items, 2)]
     for pair in pairs[:4]:
@@ -87,10 +86,3 @@ def _gist(body: Mapping[str, Any]) -> tuple[list[Any], list[float]]:
 
 def _post(path: str, body: Mapping[str, Any]) -> bytes:
     return post(path, orjson.dumps(body))
-
-
-def _to_http(item: Mapping[str, Any]) -> dict[str, Any]:
-    sent = dict(item)
-    if "bytes" in sent:
-        sent["base64"] = base64.b64encode(sent.pop("bytes")).decode()
-    return sent

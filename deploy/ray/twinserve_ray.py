@@ -13,12 +13,19 @@ from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import Access, parse_keys
-from app.core.bundle import Bundle
 from app.core.errors import BundleRefused
-from app.core.modalities.base import Limits
 from app.core.observe import ModelState, Readiness
-from app.main import CPU_BATCHES, CUDA_BATCHES, PREPARE_THREADS, create_app, make_fetcher, make_recorder, today
-from app.runtime.registry import Model, Registry, load_model
+from app.main import (
+    CPU_BATCHES,
+    CUDA_BATCHES,
+    PREPARE_THREADS,
+    create_app,
+    make_fetcher,
+    make_loader,
+    make_recorder,
+    today,
+)
+from app.runtime.registry import Registry
 from app.service import Service, Shadowing
 from app.settings import Settings
 from app.supervisor.catalogue import read_catalogue
@@ -92,10 +99,11 @@ class Replica:
         settings = self._settings
         check = signature_check(settings.signing_key, None)
         catalogue = read_catalogue(settings.models, settings.default_model, check=check)
+        load = make_loader(settings, self._telemetry, self._inference, self._died)
         models, refused = [], {}
         for bundle in catalogue.bundles:
             try:
-                models.append(self._load_model(bundle))
+                models.append(load(bundle))
             except BundleRefused as error:
                 refused[bundle.key] = error.detail
         catalogue = catalogue.without(refused)
@@ -112,22 +120,6 @@ class Replica:
             trials=order.trials,
         )
         return registry, dict(catalogue.refused)
-
-    def _load_model(self, bundle: Bundle) -> Model:
-        settings = self._settings
-        return load_model(
-            bundle,
-            limits=Limits(settings.max_body_bytes, settings.max_pixels, settings.max_seconds, settings.max_tokens),
-            device=settings.device,
-            threads=settings.threads,
-            cuda_memory_mb=settings.cuda_memory_mb,
-            batch_ms=settings.batch_ms,
-            queue_items=settings.queue_items,
-            queue_ms=settings.queue_ms,
-            observer=self._telemetry,
-            executor=self._inference,
-            on_death=self._died,
-        )
 
     def _died(self, key: str, reason: str) -> None:
         self._dead = f"the engine of {key} stopped: {reason}"

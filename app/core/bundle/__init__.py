@@ -5,7 +5,7 @@ reading.py which bundles are refused, writing.py how one is published. Nothing i
 ONNX graph.
 """
 
-from app.core.bundle.contents import Bundle, Golden
+from app.core.bundle.contents import Bundle, Golden, to_http
 from app.core.bundle.manifest import (
     CPU,
     CUDA,
@@ -61,5 +61,6 @@ __all__ = [
     "seal",
     "sign",
     "sign_models",
+    "to_http",
     "write_bundle",
 ]

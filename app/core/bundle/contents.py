@@ -86,7 +86,7 @@ class Bundle:
 def dump_golden(golden: Golden) -> bytes:
     """Return golden.npz; the same golden vectors give the same bytes."""
     arrays = {
-        "items": _text(json.dumps([_to_http(item) for item in golden.items], ensure_ascii=False, allow_nan=False)),
+        "items": _text(json.dumps([to_http(item) for item in golden.items], ensure_ascii=False, allow_nan=False)),
         "framework": golden.framework,
         "served": golden.served,
         "tolerance": _text(json.dumps(dict(golden.tolerance), sort_keys=True, allow_nan=False)),
@@ -172,7 +172,8 @@ def _as_text(array: npt.NDArray[Any]) -> str:
     return array.tobytes().decode("utf-8")
 
 
-def _to_http(item: Item) -> dict[str, Any]:
+def to_http(item: Item) -> dict[str, Any]:
+    """The item as it travels over HTTP: bytes in base64, everything else as it is."""
     if "bytes" not in item:
         return dict(item)
     others = {name: value for name, value in item.items() if name != "bytes"}
