@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import marshal
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -176,9 +177,10 @@ def _read_embedding(raw: Mapping[str, Any], bundle: Bundle) -> Given:
         detail = f"this embedding is not of {bundle.name} in the version served; embed the item again with this model"
         raise FingerprintMismatch(detail)
     vector = _read_vector(raw[EMBEDDING], bundle.manifest.embedding.dimension)
-    if not np.isfinite(vector).all():
+    wide = vector.astype(np.float64)
+    norm = math.sqrt(wide.dot(wide))  # the squares of float32 values stay far below what float64 holds
+    if not math.isfinite(norm):
         raise UnusableInput("the embedding holds values that are not finite; embed the item again")
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
     if norm == 0.0:
         raise UnusableInput("the embedding is zero; embed the item again")
     if bundle.manifest.embedding.normalized and abs(norm - 1.0) > NORM_TOLERANCE:
@@ -187,16 +189,19 @@ def _read_embedding(raw: Mapping[str, Any], bundle: Bundle) -> Given:
     return Given((EMBEDDING, vector.tobytes(), b""), vector)
 
 
+def _wrong_length(dimension: int) -> str:
+    return f"the embedding must have {dimension} values"
+
+
 def _read_vector(value: Any, dimension: int) -> npt.NDArray[np.float32]:
     """float32 (dimension,) from a list of numbers or base64 of little-endian float32. They may be non-finite."""
-    wrong_length = InvalidRequest(f"the embedding must have {dimension} values")
     if isinstance(value, str):
         data = _decode_base64(value)
         if len(data) != 4 * dimension:
-            raise wrong_length
+            raise InvalidRequest(_wrong_length(dimension))
         return np.frombuffer(data, dtype="<f4").astype(np.float32)
     if isinstance(value, list) and len(value) != dimension:
-        raise wrong_length
+        raise InvalidRequest(_wrong_length(dimension))
     if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):
         detail = "embedding must be an array of numbers, or base64 of little-endian float32"
         raise InvalidRequest(detail)

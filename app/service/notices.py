@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.core.evidence import is_outside
+import numpy as np
+
+from app.core.evidence import outside
 from app.runtime.engine import Encoded
 from app.runtime.registry import Model
 from app.service.items import Given
@@ -21,10 +24,11 @@ class Notice:
     pointer: str
 
 
-def look_at(given: Given, model: Model) -> Encoded:
-    """An embedding that came back: is it like those that were measured?"""
+def look_at(given: Sequence[Given], model: Model) -> list[Encoded]:
+    """Embeddings that came back, at least one: are they like those that were measured?"""
     calibration = model.bundle.calibration
     if calibration is None:
-        return Encoded(given.vector, False, ())
+        return [Encoded(one.vector, False, ()) for one in given]
     unseen = () if calibration.input_applicability is None else (INPUT_UNSEEN,)
-    return Encoded(given.vector, is_outside(calibration.applicability, given.vector), unseen)
+    beyond = outside(calibration.applicability, np.array([one.vector for one in given])).tolist()
+    return [Encoded(one.vector, far, unseen) for one, far in zip(given, beyond, strict=True)]

@@ -141,7 +141,7 @@ def _embed(model: Model, items: Sequence[Item]) -> list[Encoded]:
         encoded += done
         waiting = waiting[len(done) :]
     made = iter(encoded)
-    return [next(made) if isinstance(item, Content) else look_at(item, model) for item in items]
+    return [next(made) if isinstance(item, Content) else look_at([item], model)[0] for item in items]
 
 
 def _good(outcome: T | TwinserveError) -> T:

@@ -228,10 +228,13 @@ class Service:
         self, model: Model, items: Sequence[Content | Given], steps: Steps
     ) -> dict[Key, Encoded | TwinserveError]:
         """Embed the distinct ones of these items; those that are embeddings stay as they are."""
-        distinct = {item.key: item for item in items if isinstance(item, Content)}
-        outcomes = await encode(model, list(distinct.values()), self._preparer, steps)
-        embedded = dict(zip(distinct, outcomes, strict=True))
-        return embedded | {item.key: look_at(item, model) for item in items if isinstance(item, Given)}
+        sides: dict[Key, Encoded | TwinserveError] = {}
+        if contents := {item.key: item for item in items if isinstance(item, Content)}:
+            outcomes = await encode(model, list(contents.values()), self._preparer, steps)
+            sides.update(zip(contents, outcomes, strict=True))
+        if given := {item.key: item for item in items if isinstance(item, Given)}:
+            sides.update(zip(given, look_at(list(given.values()), model), strict=True))
+        return sides
 
     def _judge(
         self,
@@ -241,33 +244,29 @@ class Service:
         choice: Choice,
         prior: float | None,
     ) -> Comparison | TwinserveError:
-        placed: list[Encoded] = []
-        items: list[Content | Given] = []
-        for name, item in zip(SIDES, pair, strict=True):
-            side = item if isinstance(item, TwinserveError) else sides[item.key]
-            if isinstance(item, TwinserveError) or isinstance(side, TwinserveError):
-                assert isinstance(side, TwinserveError)
-                return copy.copy(side).at(f"/{name}")  # a copy, since other pairs may have the same item
-            placed.append(side)
-            items.append(item)
-        left, right = (side.vector for side in placed)
-        score, distance = compare(left, right, model.bundle.manifest.embedding.metric)
-        judgement = judge(
-            choice,
-            score,
-            prior=prior,
-            outside=[name for name, side in zip(SIDES, placed, strict=True) if side.outside],
-            identical=items[0].key == items[1].key,
-            today=self._today(),
-        )
-        self._observer.verdict(model.key, choice.label, judgement.verdict)
-        self._observer.scored(model.key, float(score))
-        notices = tuple(
-            Notice(code, f"/{name}") for name, side in zip(SIDES, placed, strict=True) for code in side.notices
-        )
-        left_item, right_item = items
-        provider = model.encoder.provider
-        return Comparison(judgement, score, distance, model.bundle, notices, (left_item, right_item), choice, provider)
+        a, b = pair
+        left = a if isinstance(a, TwinserveError) else sides[a.key]
+        if isinstance(a, TwinserveError) or isinstance(left, TwinserveError):
+            return _blame(left, "/a")
+        right = b if isinstance(b, TwinserveError) else sides[b.key]
+        if isinstance(b, TwinserveError) or isinstance(right, TwinserveError):
+            return _blame(right, "/b")
+        bundle = model.bundle
+        score, distance = compare(left.vector, right.vector, bundle.manifest.embedding.metric)
+        placed = tuple(zip(SIDES, (left, right), strict=True))
+        outside = [name for name, side in placed if side.outside]
+        judgement = judge(choice, score, prior=prior, outside=outside, identical=a.key == b.key, today=self._today())
+        key = bundle.key
+        self._observer.verdict(key, choice.label, judgement.verdict)
+        self._observer.scored(key, float(score))
+        notices = tuple([Notice(code, f"/{name}") for name, side in placed for code in side.notices])
+        return Comparison(judgement, score, distance, bundle, notices, (a, b), choice, model.encoder.provider)
+
+
+def _blame(error: Encoded | TwinserveError, where: str) -> TwinserveError:
+    """The error of one side as its pair's: a copy, since other pairs may have the same item."""
+    assert isinstance(error, TwinserveError)
+    return copy.copy(error).at(where)
 
 
 def _answered(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from pathlib import Path
+from typing import Any, ClassVar
 
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 _FILE_BYTES = 256 * 1024
 """First size of a file of values: some 1,500 of them. It doubles when it is full."""
@@ -21,14 +23,20 @@ class AllocatedDict(MmapedDict):
     find no room are kept by their owner only, and are written once there is.
     """
 
-    def read_value(self, key: str) -> tuple[float, float]:
-        """Value and time of a key, both 0 for one that is not there."""
-        return super().read_value(key) if self._has_room_for(key) else (0.0, 0.0)  # type: ignore[no-untyped-call]
+    _view: memoryview[float] | None = None
 
-    def write_value(self, key: str, value: float, timestamp: float) -> None:
-        """Write a value and its time."""
-        if self._has_room_for(key):
-            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
+    def place(self, key: str) -> tuple[memoryview[float], int] | None:
+        """Where the value of a key lies for as long as this process lives, as a float64 of a view; None without room.
+
+        A file that grows is mapped anew. The views of its former mappings stay good: both show the same pages.
+        """
+        if not self._has_room_for(key):
+            return None
+        super().read_value(key)  # type: ignore[no-untyped-call]  # which makes one of 0
+        view = self._view
+        if view is None or view.obj is not self._m:
+            self._view = view = memoryview(self._m).cast("d")
+        return view, self._positions[key] // view.itemsize
 
     def _has_room_for(self, key: str) -> bool:
         if key in self._positions:
@@ -41,6 +49,44 @@ class AllocatedDict(MmapedDict):
         except OSError:
             return False
         return True
+
+
+class SlotValue:
+    """A number of this process's slot, to which is added under a lock; what prometheus_client calls a ValueClass.
+
+    The library's own packs each value with its time into the map, and asks each time whether the process has forked.
+    Here a value is added to where it lies: what was counted is in the file at once, and survives the process.
+    """
+
+    _multiprocess = True  # as the library asks
+    _files: ClassVar[dict[str, AllocatedDict]] = {}
+    _lock = threading.Lock()
+    folder: ClassVar[Path]
+    slot: ClassVar[int]
+
+    def __init__(self, kind: str, *named: Any, **_: object) -> None:
+        """`named`: metric, sample, names of labels, labels and meaning, as the library gives them."""
+        with self._lock:
+            if kind not in self._files:
+                self._files[kind] = AllocatedDict(self.folder / f"{kind}_{self.slot}.db")  # type: ignore[no-untyped-call]
+            self._file = self._files[kind]
+            self._key = mmap_key(*named)
+            self._place = self._file.place(self._key)
+            self._value = 0.0 if self._place is None else self._place[0][self._place[1]]
+
+    def inc(self, amount: float) -> None:
+        """Add to it."""
+        with self._lock:
+            self._value += amount
+            if self._place is None:
+                self._place = self._file.place(self._key)
+            if self._place is not None:
+                view, index = self._place
+                view[index] = self._value
+
+    def get(self) -> float:
+        """What it is."""
+        return self._value
 
 
 def allocate_metrics(folder: Path, *, slots: int) -> None:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import functools
-import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import prometheus_client.values
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.registry import Collector
-from prometheus_client.values import MultiProcessValue
 
 from app.telemetry.drift import Drift
 from app.telemetry.facts import States
-from app.telemetry.files import AllocatedDict
+from app.telemetry.files import SlotValue
 from app.telemetry.scores import Scores
 from app.telemetry.sums import shared_registry
 
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
 _STEP_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class _Histogram(Histogram):
+    """Finds the bucket by halves, where the library's own tries one after the other."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Count one value; exemplars are not kept."""
+        del exemplar
+        self._sum.inc(amount)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
 
 
 class Telemetry:
@@ -42,9 +51,8 @@ class Telemetry:
         folder, process-wide. No two live processes may hold one slot.
         """
         folder.mkdir(parents=True, exist_ok=True)  # whoever cleans up temporary files may have removed it
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
-        prometheus_client.values.ValueClass = MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        SlotValue.folder, SlotValue.slot = folder, slot
+        prometheus_client.values.ValueClass = SlotValue
         telemetry = cls.__new__(cls)
         telemetry._make_metrics(None)
         telemetry._registry = shared_registry(folder, states=states, drift=drift)
@@ -58,7 +66,7 @@ class Telemetry:
         def histogram(
             name: str, meaning: str, labels: tuple[str, ...], buckets: Iterable[float]
         ) -> Callable[..., Histogram]:
-            return functools.cache(Histogram(name, meaning, labels, buckets=tuple(buckets), registry=registry).labels)
+            return functools.cache(_Histogram(name, meaning, labels, buckets=tuple(buckets), registry=registry).labels)
 
         self._requests = counter("twinserve_requests", "Requests answered", ("route", "code"))
         self._request_s = histogram("twinserve_request_seconds", "Time to answer a request", ("route",), _REQUEST_S)

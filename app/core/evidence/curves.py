@@ -15,8 +15,14 @@ from app.core.evidence.rates import Curve, GenuineCurve, ImpostorCurve, Rate
 
 def fmr_at(curve: ImpostorCurve, threshold: float) -> Rate:
     """FMR at a threshold: that of the highest knot at or below it; below all knots, everything may match."""
-    index = bisect_right(curve.thresholds, float(threshold)) - 1
+    index = _knot_below(curve, threshold)
     return _rate(curve, index) if index >= 0 else Rate(value=1.0, low=curve.low[0], high=1.0)
+
+
+def show_fmr_at(curve: ImpostorCurve, score: float) -> dict[str, float]:
+    """The `fmr_at_score` of the response: value and high of fmr_at, which are read anew for each pair."""
+    index = _knot_below(curve, score)
+    return {"value": curve.value[index], "high": curve.high[index]} if index >= 0 else {"value": 1.0, "high": 1.0}
 
 
 def fnmr_at(curve: GenuineCurve, threshold: float) -> Rate:
@@ -42,6 +48,10 @@ def equal_error_threshold(fmr: ImpostorCurve, fnmr: GenuineCurve) -> float:
     """The knot of the FMR curve at which the measured FMR and FNMR differ least; the lowest of equals."""
     missed = np.array([*fnmr.value, 1.0])[np.searchsorted(fnmr.thresholds, fmr.thresholds)]  # as fnmr_at reads it
     return fmr.thresholds[int(np.argmin(np.abs(np.array(fmr.value) - missed)))]
+
+
+def _knot_below(curve: ImpostorCurve, threshold: float) -> int:
+    return bisect_right(curve.thresholds, float(threshold)) - 1
 
 
 def _rate(curve: Curve, index: int) -> Rate:

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.core.evidence.calibration import Ratio
 from app.core.evidence.choosing import Choice, Reason, Side
-from app.core.evidence.curves import fmr_at
+from app.core.evidence.curves import show_fmr_at
 from app.core.scoring import Verdict, decide, log_likelihood_ratio, posterior
 
 OUTSIDE_DETAIL = "This item is unlike those that were measured, so no error rate applies; check its kind."
@@ -58,12 +58,11 @@ def judge(
     if calibration is not None and calibration.is_stale(today):
         detail = f"The rates were measured on {calibration.date}, for {calibration.valid_for_days} days; measure again."
         reasons.append(Reason("calibration_stale", None, detail))
-    at_score = None if choice.fmr_curve is None else fmr_at(choice.fmr_curve, float(score))
     return Judgement(
         verdict=verdict,
         reasons=tuple(reasons),
         log_likelihood_ratio=None if choice.ratio is None else _ratio(choice.ratio, score),
-        fmr_at_score=None if at_score is None else {"value": at_score.value, "high": at_score.high},
+        fmr_at_score=None if choice.fmr_curve is None else show_fmr_at(choice.fmr_curve, float(score)),
         operating_point=choice.operating_point,
         posterior=None if choice.ratio is None or prior is None else _posterior(choice.ratio, score, prior),
     )
