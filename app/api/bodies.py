@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import jiter
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.api.multipart import Part, split_parts
 from app.api.schemas import (
@@ -53,7 +53,7 @@ async def read_compare(request: Request, max_items: int) -> tuple[Judging, RawIt
         body = _validate(CompareRequest, await _read_json(request))
         return body, body.a, body.b
     judging = _from_query(Judging, request)
-    parts = split_parts(await request.body(), options.get(b"boundary"), ("a", "b"), max_items)
+    parts = split_parts(await _read_body(request), options.get(b"boundary"), ("a", "b"), max_items)
     for name in ("a", "b"):
         found = sum(part.name == name for part in parts)
         if found != 1:
@@ -93,7 +93,7 @@ async def read_inputs(request: Request, max_items: int) -> tuple[Embedding, Sequ
         body = _validate(EmbedRequest, value)
         return body, body.inputs
     embedding = _from_query(Embedding, request)
-    data = await request.body()
+    data = await _read_body(request)
     if media_type != MULTIPART:
         return embedding, [Blob(data, request.headers["content-type"])]
     parts = split_parts(data, options.get(b"boundary"), ("input",), max_items)
@@ -104,7 +104,7 @@ async def read_inputs(request: Request, max_items: int) -> tuple[Embedding, Sequ
 
 def no_query(request: Request) -> None:
     """Refuse query parameters where none is known: a misspelt or misplaced one must not be ignored."""
-    for name in request.query_params:
+    for name in request.query_params if request.scope.get("query_string") else ():
         known = f"the query parameter {name!r}" if len(name) <= 64 else "a query parameter with a very long name"
         raise InvalidRequest(f"{known} is not known here; with JSON, every field goes into the body")
 
@@ -133,14 +133,30 @@ def parse_json(data: bytes) -> Any:
 
 async def _read_json(request: Request) -> Any:
     no_query(request)
-    return parse_json(await request.body())
+    return parse_json(await _read_body(request))
+
+
+async def _read_body(request: Request) -> bytes:
+    """All of the body. Raises ClientDisconnect, and what the door's bounds raise."""
+    parts = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def _content_type(request: Request, taken: Sequence[str] | None) -> tuple[str, Mapping[bytes, bytes]]:
     """The declared media type and its parameters. Raises UnsupportedMediaType for none, or one not in `taken`."""
-    if any(encoding.lower() != "identity" for encoding in request.headers.getlist("content-encoding")):
+    headers = request.scope["headers"]
+    encodings = [value for name, value in headers if name == b"content-encoding"]
+    if any(encoding.lower() != b"identity" for encoding in encodings):
         raise UnsupportedMediaType("compressed bodies are not taken; send the body without Content-Encoding")
-    declared = request.headers.getlist("content-type")
+    declared = [value for name, value in headers if name == b"content-type"]
+    if declared == [JSON.encode()] and (taken is None or JSON in taken):
+        return JSON, {}  # as nearly everybody writes it
     if len(declared) > 1:
         raise InvalidRequest("the request has more than one Content-Type; send one")
     media_type, options = parse_options_header(declared[0] if declared else None)

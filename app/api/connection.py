@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.api.framing import HEAD_BYTES, TOO_LARGE, Framed
 from app.api.responses import PROBLEM, SAFE
+from app.api.sending import Whole
 
 if TYPE_CHECKING:
     from app.api.server import DealtServer
@@ -90,7 +91,7 @@ class Connection(Framed):
         """Run the application, or write here and now that the door turns this request away."""
         refusal = self._server.door.turn_away(dict(cycle.scope))
         if refusal is None:
-            super()._start_asgi_task(cycle, app)
+            super()._start_asgi_task(cycle, Whole(app, cycle))  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
             return
         head = [f"HTTP/1.1 {refusal.status_code} {HTTPStatus(refusal.status_code).phrase}\r\n".encode()]
         head += [b"%b: %b\r\n" % header for header in refusal.raw_headers]

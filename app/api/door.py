@@ -84,7 +84,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = _by_name(scope)
         visit = Visit(_request_id(headers), receive, send, self._max_body_bytes, self._bodies)
         scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
         scope["path"] = self._path(scope)
@@ -147,7 +147,7 @@ class Door:
             about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
 
-    async def _serve(self, scope: Scope, visit: Visit, headers: Headers, *, full: bool) -> None:
+    async def _serve(self, scope: Scope, visit: Visit, headers: Mapping[str, str], *, full: bool) -> None:
         try:
             if full:
                 raise Overloaded(FULL)
@@ -188,7 +188,12 @@ class Door:
         return min(float(asked), self._timeout_s)
 
 
-def _request_id(headers: Headers) -> str:
+def _by_name(scope: Scope) -> dict[str, str]:
+    """The headers by name, in lower case; of several of one name the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
     given = headers.get("x-request-id")
     if given is not None and CALLERS_ID.fullmatch(given):
         return given

@@ -10,7 +10,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope as HttpScope
@@ -37,7 +36,7 @@ shows more than the verdict, so that it is refused unless it stands here.
 SCORES = "this key sees verdicts only"
 
 
-def admit(access: Access, scope: HttpScope, headers: Headers) -> None:
+def admit(access: Access, scope: HttpScope, headers: Mapping[str, str]) -> None:
     """Put into `scope` who calls, from X-API-Key or else Authorization: Bearer.
 
     Raises Unauthorized without a valid key, RateLimited for one that is over its rate.

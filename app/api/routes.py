@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from app.api import bodies, docs, errors, gate
 from app.api.door import REQUEST_ID, STEPS
-from app.api.responses import comparison, embeddings, json_response, matched, notices
+from app.api.responses import JsonResponse, comparison, embeddings, matched, notices
 from app.api.schemas import Judging, Selecting
 from app.core.errors import TwinserveError
 from app.core.observe import Observer, Readiness
@@ -52,7 +52,7 @@ class Endpoints:
             raise result
         records = self._records(request, judging, {"": result})
         record = records.get("") if judging.include else None
-        return json_response(comparison(result, scores=gate.sees_scores(request), record=record))
+        return JsonResponse(comparison(result, scores=gate.sees_scores(request), record=record))
 
     async def compare_batch(self, request: Request) -> Response:
         """Many pairs; an item's error is its pair's answer."""
@@ -73,7 +73,7 @@ class Endpoints:
                 record = records.get(place) if body.include else None
                 answers.append(comparison(result, place, scores=scores, record=record))
                 noticed += notices(result.notices, place)
-        return json_response({"results": answers, "notices": noticed})
+        return JsonResponse({"results": answers, "notices": noticed})
 
     async def match(self, request: Request) -> Response:
         """One probe against a file of references; an item's error is the request's."""
@@ -87,14 +87,14 @@ class Endpoints:
         records: list[dict[str, Any]] = []
         if body.include or self._recorder.keeps:
             records = self._recorder.matched(_recorded(request, body), result)
-        return json_response(matched(result, records if body.include else ()))
+        return JsonResponse(matched(result, records if body.include else ()))
 
     async def embed(self, request: Request) -> Response:
         """Embeddings of all inputs, or the first bad input's error."""
         embedding, inputs = await bodies.read_inputs(request, self._max_items)
         gate.check(request, embedding.model, len(inputs), self._service)
         result = await self._service.embed(embedding.model, inputs, steps=request.scope[STEPS])
-        return json_response(embeddings(result, embedding.encoding_format))
+        return JsonResponse(embeddings(result, embedding.encoding_format))
 
     async def models(self, request: Request) -> Response:
         """All served models that the caller may use."""
@@ -103,24 +103,24 @@ class Endpoints:
         found = self._service.models()
         if caller is not None:
             found = [entry for entry in found if caller.key.may_use(entry["name"], entry["version"])]
-        return json_response({"models": [self._with_max_items(entry) for entry in found]})
+        return JsonResponse({"models": [self._with_max_items(entry) for entry in found]})
 
     async def model(self, request: Request) -> Response:
         """One served model, by name or name@version."""
         bodies.no_query(request)
         name = request.path_params["name"]
         gate.check(request, name, 1, self._service)
-        return json_response(self._with_max_items(self._service.describe(name)))
+        return JsonResponse(self._with_max_items(self._service.describe(name)))
 
     async def live(self, _: Request) -> Response:
         """The process answers."""
-        return json_response({"live": True})
+        return JsonResponse({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """Whether requests can be answered, and each model's state."""
         readiness = self._readiness()
         models = {key: asdict(state) for key, state in readiness.models.items()}
-        return json_response({"ready": readiness.ready, "models": models}, status=200 if readiness.ready else 503)
+        return JsonResponse({"ready": readiness.ready, "models": models}, status=200 if readiness.ready else 503)
 
     def _records(
         self, request: Request, judging: Judging, results: Mapping[str, Comparison]

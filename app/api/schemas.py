@@ -6,7 +6,6 @@ The shapes of the answers are in answers.py.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -59,7 +58,7 @@ class Judging(Selecting):
     @property
     def selectors(self) -> Selectors:
         """The selectors, as the evidence takes them."""
-        return replace(super().selectors, max_fnmr=self.max_fnmr)
+        return Selectors(self.operating_point, self.max_fmr, self.max_fnmr, self.threshold, self.impostor)
 
 
 class CompareRequest(Judging):

@@ -17,6 +17,10 @@ CLIENT_GONE = 499
 FULL = "the service is handling as many requests as it can; try again later"
 
 
+PATIENCE_S = 0.005
+"""Most requests are answered before. A deadline and a watch for each of them would cost more than reading its body."""
+
+
 class Bodies:
     """The bytes of all bodies of requests under way, and how many they may be."""
 
@@ -38,8 +42,9 @@ class Visit:
         self._max_body_bytes = max_body_bytes
         self._bodies = bodies
         self._received_bytes = 0
-        self._reading = False
+        self._reading = self._received_all = False
         self._gone = False
+        self._takes_long = False
         self._timer: asyncio.Timeout | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -54,7 +59,9 @@ class Visit:
         Raises DeadlineExceeded, or ClientTimeout where it was the body that did not come in time; ClientDisconnect for
         a client that went away, after the application was cancelled.
         """
-        self._timer = timer = asyncio.timeout(seconds)
+        loop = asyncio.get_running_loop()
+        self._timer = timer = asyncio.timeout(None)
+        patience = loop.call_later(min(seconds, PATIENCE_S), self._lose_patience, loop.time() + seconds)
         try:
             async with timer:
                 await app(scope, self.receive, self.send)
@@ -67,6 +74,7 @@ class Visit:
                 raise ClientTimeout("the request's body did not arrive in time; send it again") from None
             raise DeadlineExceeded(f"the request was not done within {seconds:g} s; try again later") from None
         finally:
+            patience.cancel()
             self._timer = None
             self._bodies.held_bytes -= self._received_bytes
             if self._watch is not None:
@@ -87,9 +95,9 @@ class Visit:
             if self._bodies.held_bytes > self._bodies.most_bytes:
                 raise Overloaded(FULL)
             if not message.get("more_body", False):
-                self._reading = False
-                if self._watch is None:
-                    self._watch = asyncio.create_task(self._watch_for_disconnect())
+                self._reading, self._received_all = False, True
+                if self._takes_long:
+                    self._begin_watch()
         return message
 
     async def send(self, message: Message) -> None:
@@ -104,9 +112,21 @@ class Visit:
             if self.trace.traceparent is not None:
                 added.append((b"traceparent", self.trace.traceparent.encode()))
             message["headers"] = [*message.get("headers", ()), *added]
-            if self._timer is not None and not self._timer.expired():
+            if self._takes_long and self._timer is not None and not self._timer.expired():
                 self._timer.reschedule(None)
         await self._send(message)
+
+    def _lose_patience(self, ends_at: float) -> None:
+        """Set the deadline, on the loop's clock, and watch whether the client stays, where no answer has begun."""
+        self._takes_long = True
+        if self.status == CLIENT_GONE and self._timer is not None:
+            self._timer.reschedule(ends_at)
+            if self._received_all:
+                self._begin_watch()
+
+    def _begin_watch(self) -> None:
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watch_for_disconnect())
 
     async def _watch_for_disconnect(self) -> None:
         """Cancel the application once its client has gone, so that its items leave the queue."""
