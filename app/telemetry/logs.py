@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -24,30 +24,49 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a newline."""
+        return self.line(record).decode()
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """The same in UTF-8."""
         line: dict[str, Any] = {
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update((name, value) for name, value in record.__dict__.items() if name not in self._OWN)
+        line.update([(name, value) for name, value in record.__dict__.items() if name not in self._OWN])
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(line, default=str).decode()
+            return orjson.dumps(line, default=str)
         except TypeError:  # text that is no Unicode, an integer beyond 64 bits
-            return json.dumps(line, ensure_ascii=False, default=str)
+            return json.dumps(line, ensure_ascii=False, default=str).encode(errors="backslashreplace")
+
+
+class JsonHandler(logging.Handler):
+    """Writes records to a binary stream as JSON lines, each at once, so that none is lost with the process."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines = JsonLines()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one; what cannot be written is told as logging tells it."""
+        try:
+            self._stream.write(self._lines.line(record) + b"\n")
+            self._stream.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def log_to_stderr(level: str) -> None:
     """Send this process's log records of `level` and above to stderr, as JSON lines. Called once, at its start."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
     # What a line never shows is not looked for ("Optimization" in the documentation of logging).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [JsonHandler(sys.stderr.buffer)]
     root.setLevel(level.upper())
     # The HTTP library tells of each connection and worker at info; the service's own lines say it better.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))

@@ -131,10 +131,10 @@ def _fit(rows: _Float64) -> tuple[_Float64, _Float64, _Float64, float]:
 def _distances(
     rows: npt.NDArray[Any], mean: _Float64, components: _Float64, variances: _Float64, residual: float
 ) -> _Float64:
-    centred = rows - mean  # in float64, as the mean is
-    along = np.square(centred @ components.T)
-    rest = np.maximum(np.add.reduce(np.square(centred), axis=1) - np.add.reduce(along, axis=1), 0.0)
-    return np.asarray(np.sqrt(np.add.reduce(along / variances, axis=1) + rest / residual))
+    centred = rows.astype(np.float64) - mean
+    along = np.inner(centred, components)
+    rest = np.maximum(np.vecdot(centred, centred) - np.vecdot(along, along), 0.0)
+    return np.asarray(np.sqrt(np.vecdot(along, along / variances) + rest / residual))
 
 
 def _encode(array: _Float64) -> str:
