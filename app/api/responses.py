@@ -9,6 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
@@ -119,12 +121,16 @@ def matched(result: Matched, records: Sequence[Mapping[str, Any]] = ()) -> dict[
     }
 
 
+def _base64(row: npt.NDArray[np.float32]) -> str:
+    return base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode()
+
+
 def embeddings(result: Embedded, encoding: Literal["float", "base64"]) -> dict[str, Any]:
     """The answer of /embed; base64 is one string an input, little-endian float32."""
     bundle = result.bundle
-    rows = [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in result.vectors]
+    rows = result.vectors if encoding == "float" else [_base64(row) for row in result.vectors]
     return {
-        "embeddings": rows if encoding == "base64" else result.vectors,
+        "embeddings": rows,
         "dimension": bundle.manifest.embedding.dimension,
         "normalized": bundle.manifest.embedding.normalized,
         "notices": notices(result.notices),

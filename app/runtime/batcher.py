@@ -130,13 +130,14 @@ class Batcher(Generic[T, R]):
         self._schedule(loop)
         try:
             outcomes = [await item.future for item in items]
-            return outcomes, max(items, key=_when_done)
-        finally:
+        except BaseException:
             for item in items:
                 if item.future.cancel() or item.future.cancelled():
                     self._queue.forget(item)  # only a caller that has gone leaves any undone
                 else:
                     item.future.exception()  # marks as seen the errors behind the first
+            raise
+        return outcomes, max(items, key=_when_done)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Dispatch on the loop's next turn, so that callers of the same turn share a batch."""
