@@ -63,7 +63,7 @@ async def test_answer_to_head_has_no_body_and_keeps_the_connection(uncalibrated_
 )
 async def test_what_is_not_whole_is_sent_as_far_as_it_goes(uncalibrated_models: Path, app: object, end: bytes) -> None:
     async with seated(uncalibrated_models) as seat:
-        seat.worker._server.config.loaded_app = app  # type: ignore[assignment]
+        seat.worker._server.config.loaded_app = app
         client = seat.deal()
         answer = await asyncio.to_thread(exchange, client, get("/").encode())
         assert answer.count(b"HTTP/1.1 ") == 1
@@ -74,7 +74,7 @@ async def test_what_is_not_whole_is_sent_as_far_as_it_goes(uncalibrated_models: 
 
 async def test_value_of_a_header_cannot_bring_in_another(uncalibrated_models: Path) -> None:
     async with seated(uncalibrated_models) as seat:
-        seat.worker._server.config.loaded_app = with_another_header_in_a_value  # type: ignore[assignment]
+        seat.worker._server.config.loaded_app = with_another_header_in_a_value
         client = seat.deal()
         answer = await asyncio.to_thread(exchange, client, get("/").encode())
         assert answer.startswith(b"HTTP/1.1 500 ")
