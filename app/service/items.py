@@ -199,7 +199,7 @@ def _read_vector(value: Any, dimension: int) -> npt.NDArray[np.float32]:
         data = _decode_base64(value)
         if len(data) != 4 * dimension:
             raise InvalidRequest(_wrong_length(dimension))
-        return np.frombuffer(data, dtype="<f4").astype(np.float32)
+        return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
     if isinstance(value, list) and len(value) != dimension:
         raise InvalidRequest(_wrong_length(dimension))
     if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from app.core.evidence import outside
+from app.core.evidence import is_outside
 from app.runtime.engine import Encoded
 from app.runtime.registry import Model
 from app.service.items import Given
@@ -30,5 +28,4 @@ def look_at(given: Sequence[Given], model: Model) -> list[Encoded]:
     if calibration is None:
         return [Encoded(one.vector, False, ()) for one in given]
     unseen = () if calibration.input_applicability is None else (INPUT_UNSEEN,)
-    beyond = outside(calibration.applicability, np.array([one.vector for one in given])).tolist()
-    return [Encoded(one.vector, far, unseen) for one, far in zip(given, beyond, strict=True)]
+    return [Encoded(one.vector, is_outside(calibration.applicability, one.vector), unseen) for one in given]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.core.evidence import Applicability, fit_together, is_outside
+from app.core.evidence import Applicability, fit_together, is_outside, outside
 from app.core.evidence.applicability import distances
 
 UNITS, ITEMS, DIMENSION = 120, 20, 48
@@ -93,6 +93,19 @@ def test_distance_is_that_of_the_full_covariance_when_every_component_is_kept() 
     covariance = np.diag([1.0, 4.0, 9.0])
     expected = np.sqrt(probe[0] @ np.linalg.inv(covariance) @ probe[0])
     assert distances(model, probe)[0] == pytest.approx(expected, rel=0.06)
+
+
+def test_single_embedding_and_many_at_once_are_judged_alike() -> None:
+    model = fit()
+    rows = np.concatenate([population(3)[0], 3 * population(4)[0]])
+    found = outside(model, rows)
+    assert 0 < found.sum() < len(rows)
+    assert [is_outside(model, row) for row in rows] == found.tolist()
+    distances_at = distances(model, rows)
+    for row, distance in zip(rows, distances_at.tolist(), strict=True):
+        closest = model.model_copy(update={"threshold": distance * (1 - 1e-9)})
+        assert is_outside(closest, row)
+        assert not is_outside(closest.model_copy(update={"threshold": distance * (1 + 1e-9)}), row)
 
 
 def test_what_is_not_a_number_is_outside() -> None:
