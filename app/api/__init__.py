@@ -2,7 +2,7 @@
 
 door.py is the outermost layer, proxies.py says whom it believes about a caller, gate.py what a key allows, routes.py
 holds the routes, bodies.py and multipart.py read requests, schemas.py checks them, responses.py and answers.py write
-and describe answers, errors.py holds the one table of statuses.
+and describe answers, sending.py puts them on the wire, errors.py holds the one table of statuses.
 """
 
 from __future__ import annotations
