@@ -43,7 +43,7 @@ class Whole:
             await cycle.send(message)  # type: ignore[arg-type]  # starlette's messages are plain mappings
         else:
             self._head = None
-            write_whole(cycle, head["status"], head["headers"], message["body"])
+            write_whole(cycle, head["status"], head["headers"], message.get("body", b""))
 
     async def _let_go(self) -> None:
         head, self._head = self._head, None
@@ -62,6 +62,7 @@ def write_whole(cycle: RequestResponseCycle, status: int, headers: Iterable[Head
     lines = [b"%b: %b\r\n" % header for header in every]
     last = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
     cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
     cycle.transport.writelines((b"".join((STATUS_LINE[status], *lines, last)), body))
     cycle.message_event.set()
     if not cycle.keep_alive:
