@@ -168,8 +168,6 @@ class Batcher(Generic[T, R]):
         now = self._clock()
         for item in batch:
             item.taken_at = now
-            if not item.deferred:
-                self._on_queued(now - item.since)
         return batch
 
     async def _run_in_executor(self, batch: list[Waiting[T, R]], loop: asyncio.AbstractEventLoop) -> None:
@@ -222,13 +220,15 @@ class Batcher(Generic[T, R]):
         for item, outcome in zip(batch, outcomes, strict=True):
             self._taken.discard(item)
             if isinstance(outcome, Deferred):
-                item.payload, item.deferred = outcome.payload, True
+                item.payload = outcome.payload
                 deferred.append(item)
-            elif not item.future.done():
+                continue
+            self._on_queued(item.taken_at - item.since)
+            if not item.future.done():
                 item.done_at = now
                 item.future.set_result(outcome)
         if self._stopped is None:
-            self._queue.put_back(deferred)
+            self._queue.put_back(deferred, batch)
         else:
             _fail(NotReady, self._stopped, deferred)
 

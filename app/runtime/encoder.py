@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from app.core import modalities
 from app.core.bundle import EXTERNAL_FILE, Bundle
 from app.core.errors import BundleRefused, Internal, TwinserveError
-from app.core.modalities.base import Item, Limits, Modality, Prepared, Window
+from app.core.modalities.base import Array, Item, Limits, Modality, Prepared, Window
 from app.core.scoring import pool
+from app.runtime.runs import Run
 from app.runtime.session import Device, open_session
 
 LADDER = (32, 16, 8, 4, 2, 1)
@@ -27,6 +28,7 @@ ENOUGH_S = 0.005
 
 Rows = npt.NDArray[np.float32]
 Largest = int | Mapping[Hashable, int]
+Cut = Callable[[Sequence[Window]], Iterable[Run]]
 
 
 class Encoder:
@@ -72,25 +74,31 @@ class Encoder:
         mean: Rows = np.mean([self.modality.summarize(window) for window in item.windows], axis=0, dtype=np.float32)
         return mean
 
-    def encode(self, windows: Sequence[Window], *, largest: Largest = LADDER[0]) -> Rows:
+    def encode(self, windows: Sequence[Window], *, largest: Largest = LADDER[0], cut: Cut | None = None) -> Rows:
         """Embed windows: float32 (len(windows), dimension), in the order given.
 
         Windows of one bucket are run together, in batches of LADDER sizes up to `largest`, for all buckets or by
-        bucket. Raises Internal if the
-        graph gives anything but finite float32 rows, of unit length where the manifest says so.
+        bucket; or in the runs into which `cut` puts them. Raises Internal if the graph gives anything but finite
+        float32 rows, of unit length where the manifest says so.
         """
         rows = np.empty((len(windows), self.bundle.manifest.embedding.dimension), dtype=np.float32)
+        for run in self._by_bucket(windows, largest) if cut is None else cut(windows):
+            rows[run.places] = self._run([windows[place] for place in run.places], run.collate)
+        return rows
+
+    def _by_bucket(self, windows: Sequence[Window], largest: Largest) -> Iterator[Run]:
         buckets: defaultdict[Hashable, list[int]] = defaultdict(list)
         for place, window in enumerate(windows):
             buckets[self.modality.bucket(window)].append(place)
         for bucket, places in buckets.items():
             for batch in _cut(places, largest if isinstance(largest, int) else largest[bucket]):
-                rows[batch] = self._run([windows[place] for place in batch])
-        return rows
+                yield Run(batch, self.modality.collate)
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = LADDER[0]) -> Rows:
+    def embed_prepared(
+        self, items: Sequence[Prepared], *, largest: Largest = LADDER[0], cut: Cut | None = None
+    ) -> Rows:
         """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
-        rows = self.encode([window for item in items for window in item.windows], largest=largest)
+        rows = self.encode([window for item in items for window in item.windows], largest=largest, cut=cut)
         if len(rows) == len(items):  # an item has at least one window
             return rows
         ends = np.cumsum([len(item.windows) for item in items])
@@ -153,14 +161,14 @@ class Encoder:
 
     def _seconds(self, windows: Sequence[Window]) -> float:
         began = time.perf_counter()
-        self._run(windows)
+        self._run(windows, self.modality.collate)
         return time.perf_counter() - began
 
-    def _run(self, windows: Sequence[Window]) -> Rows:
-        """Run one batch of one bucket and check what comes out."""
+    def _run(self, windows: Sequence[Window], collate: Callable[[Sequence[Window]], Mapping[str, Array]]) -> Rows:
+        """Run one batch and check what comes out."""
         manifest = self.bundle.manifest
         try:
-            rows = self._session.run(manifest.graph.output, self.modality.collate(windows))
+            rows = self._session.run(manifest.graph.output, collate(windows))
         except Exception as error:  # ONNX Runtime's own types; its text may quote shapes and paths
             raise Internal("the model could not be run on this input") from error
         shape = (len(windows), manifest.embedding.dimension)
