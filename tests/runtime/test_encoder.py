@@ -54,9 +54,9 @@ def test_only_batch_sizes_of_the_ladder_are_run(encoder: Encoder, monkeypatch: p
     ran: list[int] = []
     run = encoder._run
 
-    def counting(batch: Sequence[Window]) -> Any:
+    def counting(batch: Sequence[Window], collate: Any) -> Any:
         ran.append(len(batch))
-        return run(batch)
+        return run(batch, collate)
 
     monkeypatch.setattr(encoder, "_run", counting)
     encoder.encode(windows(77))
