@@ -16,7 +16,6 @@ from app.core.errors import TwinserveError
 from app.core.modalities.base import Limits, Ragged, Window
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder, Rows
-from app.runtime.engine import Speed
 from app.runtime.runs import MOST_WINDOWS, Run, Trimming
 
 SHARE_OF_GUARD_BAND = 1 / 8
@@ -53,17 +52,17 @@ def padding_matters(encoder: Encoder, modality: Ragged) -> str | None:
 
 
 def measured_trimming(
-    modality: Ragged, taken: Mapping[Hashable, Mapping[int, float]], speeds: Mapping[Hashable, Speed], batch_s: float
+    modality: Ragged, taken: Mapping[Hashable, Mapping[int, float]], largest: Mapping[Hashable, int], batch_s: float
 ) -> Trimming:
-    """How to cut runs, from the seconds that each bucket takes by size, and the speeds told from them."""
+    """How to cut runs, from the seconds that each bucket took by size, and its largest size within `batch_s`."""
     full = {modality.bucket(window): modality.length(window) for window in modality.examples()}
+    step_s = median(taken[bucket][size] / size / full[bucket] for bucket, size in largest.items())
     beside = []
-    for bucket, size in ((bucket, one.largest) for bucket, one in speeds.items() if one.largest > 1):
+    for bucket, size in largest.items():
         alone, together = taken[bucket][1], taken[bucket][size]
-        window_s = (together - alone) / (size - 1)
-        if window_s > 0:
+        if size > 1 and together > alone:
+            window_s = (together - alone) / (size - 1)
             beside.append(max(0.0, alone / window_s - 1) * full[bucket])
-    step_s = median(one.seconds / full[bucket] for bucket, one in speeds.items())
     return Trimming(modality, full, run_steps=median(beside) if beside else 0.0, most_steps=batch_s / step_s)
 
 

@@ -204,4 +204,5 @@ def _trimming(
     if (reason := padding_matters(encoder, encoder.modality)) is not None:
         logger.warning("%s: inputs are padded to the bundle's lengths: %s", encoder.bundle.key, reason)
         return None
-    return measured_trimming(encoder.modality, measured, speeds, batch_s)
+    largest = {bucket: one.largest for bucket, one in speeds.items()}
+    return measured_trimming(encoder.modality, measured, largest, batch_s)

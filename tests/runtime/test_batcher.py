@@ -392,6 +392,60 @@ async def test_a_stream_of_single_compares_does_not_starve_a_large_batch(cap: in
         call.cancel()
 
 
+async def test_a_stream_of_single_compares_does_not_starve_a_bulk_item_that_no_batch_finds_room_for() -> None:
+    """Batches run as many as fit into ten units; the bulk items take nine each, whoever came first goes first."""
+
+    def fitting(payloads: Sequence[int]) -> list[Any]:
+        spent, outcomes = 0, list[Any]()
+        for payload in payloads:
+            spent += 9 if payload < 1000 else 3
+            outcomes.append(Deferred(payload) if outcomes and spent > 10 else 2 * payload)
+        bench.ran.append([payload for payload, one in zip(payloads, outcomes, strict=True) if isinstance(one, int)])
+        return outcomes
+
+    bench = Bench(cap=16, queue_items=1000, run=fitting)
+    singles = [bench.call([1000 + number]) for number in range(16)]
+    await settle()
+    large = bench.call(range(9))
+    for number in range(1, 40):
+        singles += [bench.call([1000 + 16 * number + place]) for place in range(4)]
+        await settle()
+        await bench.step()
+    assert large.done()
+    assert sum(len(batch) == 3 for batch in bench.ran) > 20, "interactive items get their batches too"
+    for call in singles:
+        call.cancel()
+
+
+async def test_callers_who_ask_again_as_they_are_answered_share_the_next_batch_with_who_waits() -> None:
+    bench = Bench(cap=8)
+
+    async def caller(number: int) -> None:
+        for again in (0, 10):
+            await bench.call([number + again])
+            await asyncio.sleep(0)  # what is between an answer and the next request
+
+    first = [asyncio.create_task(caller(number)) for number in (1, 2)]
+    await settle()
+    bench.call([3])
+    await bench.step()
+    await bench.step()
+    assert bench.ran == [[1, 2], [3, 11, 12]]
+    await asyncio.gather(*first)
+
+
+async def test_a_full_batch_waits_for_no_one() -> None:
+    bench = Bench(cap=2)
+    calls = [bench.call([number]) for number in range(4)]
+    await settle()
+    bench.executor.step()
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert len(bench.executor.waiting) == 1
+    await bench.step()
+    assert [await call for call in calls] == [[0], [2], [4], [6]]
+
+
 async def test_a_bad_payload_fails_alone_and_with_its_own_error() -> None:
     def run(payloads: Sequence[int]) -> Iterable[int]:
         if 5 in payloads:

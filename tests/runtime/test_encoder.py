@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -144,6 +145,22 @@ def test_every_ladder_size_is_warmed_and_measured(encoder: Encoder) -> None:
     [seconds] = encoder.warm().values()
     assert sorted(seconds) == sorted(LADDER)
     assert all(taken > 0 for taken in seconds.values())
+
+
+def test_time_that_others_took_does_not_count_on_one_thread_of_a_cpu(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = encoder._run
+
+    def interrupted(batch: Sequence[Window], collate: Any) -> Any:
+        time.sleep(0.02)
+        return run(batch, collate)
+
+    monkeypatch.setattr(encoder, "_run", interrupted)
+    assert encoder._seconds(windows(1)) < 0.02
+    side_by_side = Encoder(encoder.bundle, device="cpu", threads=2)
+    monkeypatch.setattr(side_by_side, "_run", interrupted)
+    assert side_by_side._seconds(windows(1)) > 0.02
 
 
 def test_warming_stops_at_the_first_size_that_takes_too_long(encoder: Encoder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.core.bundle import CUDA, Bundle
 from app.core.modalities.base import Limits, Ragged
 from app.core.observe import NullObserver
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Speed
+from app.runtime.engine import Encoded
 from app.runtime.padding import measured_trimming, padding_matters
 from app.runtime.registry import Model, load_model
 from app.runtime.runs import MOST_WINDOWS
@@ -85,8 +86,8 @@ def test_a_graph_that_is_let_pads_nothing_beyond_the_longest_and_answers_the_sam
     np.testing.assert_allclose(rows, model.encoder.embed(items, Limits()), rtol=0, atol=1e-6)
 
 
-def test_runs_are_as_long_as_their_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = served(opened().bundle)
+def shapes_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes that the model's graph is given from now on."""
     shapes: list[tuple[int, ...]] = []
     run = model.encoder._session.run
 
@@ -95,6 +96,12 @@ def test_runs_are_as_long_as_their_longest(monkeypatch: pytest.MonkeyPatch) -> N
         return run(output, feeds)
 
     monkeypatch.setattr(model.encoder._session, "run", seen)
+    return shapes
+
+
+def test_runs_are_as_long_as_their_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = served(opened().bundle)
+    shapes = shapes_run(model, monkeypatch)
     model.engine.run([{"text": words(3)}])
     model.engine.run([{"text": words(27)}, {"text": words(27)}])
     assert shapes == [(1, 5), (2, 29)]
@@ -109,13 +116,7 @@ def test_a_graph_that_is_not_let_keeps_to_its_lengths_and_says_why(
     assert model.engine.trimming is None
     [record] = caplog.records
     assert "words@1.0.0: inputs are padded to the bundle's lengths" in record.getMessage()
-    shapes: list[tuple[int, ...]] = []
-    run = model.encoder._session.run
-    monkeypatch.setattr(
-        model.encoder._session,
-        "run",
-        lambda output, feeds: (shapes.append(feeds["input_ids"].shape), run(output, feeds))[1],
-    )
+    shapes = shapes_run(model, monkeypatch)
     model.engine.run([{"text": words(3)}])
     assert shapes == [(1, 8)]
 
@@ -133,19 +134,21 @@ def test_a_modality_without_padding_has_none_to_cut(caplog: pytest.LogCaptureFix
 
 
 def test_what_a_run_costs_beside_its_steps_is_told_from_the_measured_batches() -> None:
-    """A run takes 2 ms and 0.1 ms a token: twenty tokens' worth, and 500 tokens fit into 52 ms."""
+    """A run takes 2 ms and 0.1 ms a token, so that it costs as much beside its tokens as twenty of them."""
     made = modality()
-    taken = {length: {size: 0.002 + 0.0001 * size * length for size in (1, 16)} for length in (8, 16, 32)}
-    speeds = {length: Speed(16, 0.0001 * length) for length in taken}
-    trimming = measured_trimming(made, taken, speeds, 0.05)
+    taken: dict[Hashable, dict[int, float]] = {
+        length: {size: 0.002 + 0.0001 * size * length for size in (1, 16)} for length in (8, 16, 32)
+    }
+    trimming = measured_trimming(made, taken, dict.fromkeys(taken, 16), 0.05)
     assert trimming.run_steps == pytest.approx(20)
-    assert trimming.most_steps == pytest.approx(500)
+    assert trimming.most_steps == pytest.approx(0.05 / (0.0001 + 0.002 / 16 / 16))
     assert trimming.full == {8: 8, 16: 16, 32: 32}
 
 
 def test_a_model_too_slow_for_batches_runs_each_length_by_itself() -> None:
     made = modality()
-    speeds = {length: Speed(1, 1.0) for length in (8, 16, 32)}
-    trimming = measured_trimming(made, {length: {1: 1.0} for length in speeds}, speeds, 0.05)
+    trimming = measured_trimming(
+        made, {length: {1: 1.0} for length in (8, 16, 32)}, dict.fromkeys((8, 16, 32), 1), 0.05
+    )
     windows = [window for text in (3, 9, 9) for window in made.prepare({"text": words(text)}, Limits()).windows]
     assert [run.places for run in trimming.cut(windows)] == [[2], [1], [0]]
