@@ -130,9 +130,10 @@ class Encoder:
     def warm(self, *, limit_s: float = math.inf) -> dict[Hashable, dict[int, float]]:
         """Run each ladder size on each bucket, smallest first, and return bucket -> size -> seconds.
 
-        The first run of a shape plans memory and picks kernels, so the better of two further runs counts; it is good
-        enough where it took ENOUGH_S and no more than `limit_s`, since a start waits for these runs. Sizes above the
-        first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
+        A start waits for these runs, so most sizes are run once. What counts is how long the largest within `limit_s`
+        takes, and the first run of a shape may plan memory and pick kernels: where it took too long, or the largest
+        of all took less than ENOUGH_S, the better of two further runs is told. Sizes above the first that takes longer
+        than `limit_s` are left out. Raises BundleRefused if the graph does not run.
         """
         return {self.modality.bucket(window): self._warm(window, limit_s) for window in self.modality.examples()}
 
@@ -149,7 +150,9 @@ class Encoder:
 
     def _time(self, windows: Sequence[Window], limit_s: float) -> float:
         first = self._seconds(windows)
-        return first if ENOUGH_S <= first <= limit_s else min(self._seconds(windows) for _ in range(2))
+        if first <= limit_s and (len(windows) < LADDER[0] or first >= ENOUGH_S):
+            return first
+        return min(self._seconds(windows) for _ in range(2))
 
     def _seconds(self, windows: Sequence[Window]) -> float:
         began = time.perf_counter()

@@ -14,11 +14,13 @@ import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from app.core.bundle import Bundle
 from app.runtime.control import Channel, FromWorker, Switch, ToWorker
 from app.supervisor.watching import Watch
+
+if TYPE_CHECKING:
+    from app.core.bundle import Bundle
 
 State = Literal["starting", "up", "ready", "leaving", "dead"]
 Target = Callable[..., None]
