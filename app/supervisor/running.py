@@ -152,7 +152,7 @@ class Supervisor:
         return self._exit_code
 
     def _read_models(self) -> Repertoire:
-        """Read the folder of models and say what is refused; raises BundleRefused where the rest is not to be served."""
+        """Read the folder of models and say what is refused; raises BundleRefused where the rest cannot be served."""
         # Numpy and the models of evidence, which the workers need not wait for.
         from app.supervisor.catalogue import read_catalogue  # noqa: PLC0415
         from app.supervisor.repertoire import Repertoire  # noqa: PLC0415
