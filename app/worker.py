@@ -251,6 +251,7 @@ class Worker:
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()
+        gc.enable()
         give_back_memory_soon()
         self._tell(Switched(order.generation))
         self._heart.start()

@@ -137,7 +137,7 @@ class Supervisor:
                     self._models = await asyncio.to_thread(self._read_models)
                 except BundleRefused as error:
                     self.give_up(error.detail, hopeless=False)
-                else:
+                if self._models is not None and not self._over.is_set():
                     await self._serve(self._models, cleanup)
                 await self._over.wait()
                 for task in self._tasks:

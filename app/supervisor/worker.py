@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import signal
 import socket
@@ -30,6 +31,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def enter(**arguments: Any) -> None:
     """Be a worker: the first function that runs in its process."""
+    gc.disable()  # until it serves: what is imported and loaded before is there to stay, and no garbage
     from app.worker import run_worker  # noqa: PLC0415  (the supervisor itself must never import what a worker needs)
 
     sys.exit(run_worker(**arguments))
