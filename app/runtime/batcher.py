@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -105,13 +106,20 @@ class Batcher(Generic[T, R]):
         if count > self._queue_items:
             raise TooLarge(f"the request has {count} items; at most {self._queue_items} are taken: split it")
         bulk = count > BULK_ABOVE
-        excess = sum(self._held.values()) + count - self._queue_items
-        late_s = self._expected_wait_s(bulk) - self._queue_s
-        if excess > 0 or late_s > 0:
-            retry_after_s = max(late_s, excess * self._pace, self._pace)
-            raise Overloaded("the queue is full; try again later", retry_after_s=retry_after_s or None)
+        wait_s = self._wait_for_places_s(count, bulk)
+        if wait_s is not None:
+            still_full = None if bulk else partial(self._wait_for_places_s, 1, False)
+            raise Overloaded("the queue is full; try again later", retry_after_s=wait_s or None, still_full=still_full)
         self._held[bulk] += count
         return Reservation(self, count, bulk)
+
+    def _wait_for_places_s(self, count: int, bulk: bool) -> float | None:
+        """Time until so many places may be had; None where they are there, or there never will be any again."""
+        excess = sum(self._held.values()) + count - self._queue_items
+        late_s = self._expected_wait_s(bulk) - self._queue_s
+        if self._stopped is not None or (excess <= 0 and late_s <= 0):
+            return None
+        return max(late_s, excess * self._pace, self._pace)
 
     def _expected_wait_s(self, bulk: bool) -> float:
         """Time until a newcomer's first item has its turn: after its own class at its share of the places, or all."""
