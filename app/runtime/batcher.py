@@ -26,6 +26,10 @@ R = TypeVar("R")
 
 BULK_ABOVE = 8
 """A caller with more items than this is bulk, any other interactive."""
+ANSWERS_A_TURN = 4
+"""Items whose callers are woken in one turn of the event loop. What a caller then does takes half a millisecond, and
+whoever comes meanwhile, only to be turned away perhaps, waits until the turn is over.
+"""
 RATE_MEMORY = 0.8
 """Weight of the past in the measured seconds per item; the newest batch has the rest."""
 
@@ -67,7 +71,8 @@ class Batcher(Generic[T, R]):
         self._executor = executor
         self._inline_below_s = inline_below_s
         self._free_slots = self._slots = in_flight
-        self._pace = seconds_per_item
+        self._pace = self._turn = seconds_per_item
+        self._ended_at: float | None = None  # of the last batch, where others waited then
         self._on_queued, self._on_batch, self._on_death = on_queued, on_batch, on_death
         self._clock = clock
         self._queue = FairQueue[T, R]()
@@ -119,12 +124,12 @@ class Batcher(Generic[T, R]):
         late_s = self._expected_wait_s(bulk) - self._queue_s
         if self._stopped is not None or (excess <= 0 and late_s <= 0):
             return None
-        return max(late_s, excess * self._pace, self._pace)
+        return max(late_s, excess * self._turn, self._turn)
 
     def _expected_wait_s(self, bulk: bool) -> float:
         """Time until a newcomer's first item has its turn: after its own class at its share of the places, or all."""
         share = BULK_EVERY if bulk else BULK_EVERY / (BULK_EVERY - 1)
-        return min(sum(self._held.values()), self._held[bulk] * share) * self._pace
+        return min(sum(self._held.values()), self._held[bulk] * share) * self._turn
 
     def _give_back(self, count: int, bulk: bool) -> None:
         self._held[bulk] -= count
@@ -159,9 +164,7 @@ class Batcher(Generic[T, R]):
                 self._free_slots -= 1
                 if len(batch) * self._pace * self._slots < self._inline_below_s:
                     self._finish(batch, *self._attempt([item.payload for item in batch]))
-                    if self._queue:
-                        self._schedule(loop)  # one batch a turn, so that the loop can breathe
-                    return
+                    return  # one batch a turn, so that the loop can breathe
                 task = loop.create_task(self._run_in_executor(batch, loop))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -184,7 +187,6 @@ class Batcher(Generic[T, R]):
         try:
             payloads = [item.payload for item in batch]
             self._finish(batch, *await loop.run_in_executor(self._executor, self._attempt, payloads))
-            self._schedule(loop)
         except BaseException as error:  # whatever a thread raised, and cancellation when the loop is torn down
             self._die(error)
             if isinstance(error, asyncio.CancelledError):
@@ -222,31 +224,48 @@ class Batcher(Generic[T, R]):
     ) -> None:
         self._free_slots += 1
         items = sum(not isinstance(outcome, Deferred) for outcome in outcomes)
+        now = self._clock()
         if whole:
-            self._measure(items, seconds, full=len(batch) == self._cap or items < len(batch))
+            self._measure(items, seconds, now, full=len(batch) == self._cap or items < len(batch))
+        self._ended_at = now if self._queue or items < len(batch) else None
         self._on_batch(items, seconds)
         deferred: list[Waiting[T, R]] = []
-        now = self._clock()
+        done: list[tuple[Waiting[T, R], R | TwinserveError]] = []
         for item, outcome in zip(batch, outcomes, strict=True):
             self._taken.discard(item)
             if isinstance(outcome, Deferred):
                 item.payload, item.deferred = outcome.payload, True
                 deferred.append(item)
-            elif not item.future.done():
+            else:
                 item.done_at = now
-                item.future.set_result(outcome)
+                done.append((item, outcome))
         if self._stopped is None:
             self._queue.put_back(deferred)
         else:
             _fail(NotReady, self._stopped, deferred)
+        self._answer(asyncio.get_running_loop(), done)
 
-    def _measure(self, items: int, seconds: float, *, full: bool) -> None:
-        """Update the pace. A part-filled batch says nothing of the pace under load: it is only a first guess."""
+    def _answer(
+        self, loop: asyncio.AbstractEventLoop, done: Sequence[tuple[Waiting[T, R], R | TwinserveError]]
+    ) -> None:
+        """Wake callers, some a turn, and go on with the next batch once the last of them have been."""
+        for item, outcome in done[:ANSWERS_A_TURN]:
+            if not item.future.done():
+                item.future.set_result(outcome)
+        if left := done[ANSWERS_A_TURN:]:
+            loop.call_soon(self._answer, loop, left)
+        elif self._queue:
+            self._schedule(loop)
+
+    def _measure(self, items: int, seconds: float, now: float, *, full: bool) -> None:
+        """Update pace and turn. A part-filled batch says nothing of those under load: it is only a first guess."""
         pace = seconds / items / self._slots
+        turn = pace if self._ended_at is None else (now - self._ended_at) / items
         if self._pace == 0.0:
-            self._pace = pace
+            self._pace = self._turn = pace
         elif full:
             self._pace = RATE_MEMORY * self._pace + (1 - RATE_MEMORY) * pace
+            self._turn = RATE_MEMORY * self._turn + (1 - RATE_MEMORY) * turn
 
     def _die(self, error: BaseException) -> None:
         """Stop for good: everyone who waits gets an error at once, instead of waiting for ever."""

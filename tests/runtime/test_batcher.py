@@ -88,7 +88,7 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without another batch being run."""
-    for _ in range(10):
+    for _ in range(50):
         await asyncio.sleep(0)
 
 
