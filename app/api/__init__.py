@@ -1,8 +1,9 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, proxies.py says whom it believes about a caller, gate.py what a key allows, routes.py
-holds the routes, bodies.py and multipart.py read requests, schemas.py checks them, responses.py and answers.py write
-and describe answers, errors.py holds the one table of statuses.
+door.py is the outermost layer, pressure.py says when it turns requests away for a queue, proxies.py whom it believes
+about a caller, gate.py what a key allows, routes.py holds the routes, bodies.py and multipart.py read requests,
+schemas.py checks them, responses.py and answers.py write and describe answers, errors.py holds the one table of
+statuses.
 """
 
 from __future__ import annotations
