@@ -252,8 +252,9 @@ class Batcher(Generic[T, R]):
         for item, outcome in done[:ANSWERS_A_TURN]:
             if not item.future.done():
                 item.future.set_result(outcome)
+        self._wake_up = None
         if left := done[ANSWERS_A_TURN:]:
-            loop.call_soon(self._answer, loop, left)
+            self._wake_up = loop.call_soon(self._answer, loop, left)  # whoever asks again meanwhile begins no batch
         elif self._queue:
             self._schedule(loop)
 
