@@ -20,8 +20,8 @@ from app.runtime.runs import Run
 from app.runtime.session import Device, open_session
 
 LADDER = (32, 16, 8, 4, 2, 1)
-"""Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that every shape was warmed before ready,
-and nothing is padded: a padding row costs as much as a real one and could change its neighbours' rounding."""
+"""Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that shapes are few, and nothing is padded:
+a padding row costs as much as a real one and could change its neighbours' rounding."""
 UNIT_TOLERANCE = 1e-3
 ENOUGH_S = 0.005
 """Of a run this long, planning and picking are a small part."""
@@ -139,28 +139,43 @@ class Encoder:
             )
 
     def warm(self, *, limit_s: float = math.inf) -> dict[Hashable, dict[int, float]]:
-        """Run each ladder size on each bucket, smallest first, and return bucket -> size -> seconds.
+        """Run ladder sizes on each bucket, and return bucket -> size -> seconds.
 
-        The first run of a shape plans memory and picks kernels, so the better of two further runs counts; it is good
-        enough where it took ENOUGH_S and no more than `limit_s`, since a start waits for these runs. Sizes above the
-        first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
+        What counts is how long the largest size takes that is within `limit_s`. A start waits for these runs, so sizes
+        above the first that takes longer are left out, and on CPU those that surely fit, by the time of a single item:
+        there the first run of a shape takes no longer than any other. Elsewhere it picks kernels, so each size up to
+        the limit is run before the service is ready. Raises BundleRefused if the graph does not run.
         """
         return {self.modality.bucket(window): self._warm(window, limit_s) for window in self.modality.examples()}
 
     def _warm(self, window: Window, limit_s: float) -> dict[int, float]:
-        taken: dict[int, float] = {}
-        for size in reversed(LADDER):
-            try:
-                taken[size] = self._time([window] * size, limit_s)
-            except TwinserveError as error:
-                raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
+        taken = {1: self._time(window, 1, limit_s)}
+        expected = {size: size * taken[1] for size in LADDER} if self.provider == CPU else taken
+        likely = max((size for size, seconds in expected.items() if seconds <= limit_s), default=1)
+        place = LADDER.index(likely)
+        for size in LADDER[place::-1]:  # up from it
+            if size not in taken:
+                taken[size] = self._time(window, size, limit_s)
             if taken[size] > limit_s:
                 break
+        for size, above in zip(LADDER[place + 1 : -1], LADDER[place:], strict=False):  # down, where it was too large
+            if taken[above] <= limit_s:
+                break
+            taken[size] = self._time(window, size, limit_s)
         return taken
 
-    def _time(self, windows: Sequence[Window], limit_s: float) -> float:
-        first = self._seconds(windows)
-        return first if ENOUGH_S <= first <= limit_s else min(self._seconds(windows) for _ in range(2))
+    def _time(self, window: Window, size: int, limit_s: float) -> float:
+        """The seconds of a batch. Where the first run took too long, or less than ENOUGH_S, of which planning is no
+        small part, those of the better of two further ones.
+        """
+        windows = [window] * size
+        try:
+            first = self._seconds(windows)
+            if ENOUGH_S <= first <= limit_s:
+                return first
+            return min(self._seconds(windows) for _ in range(2))
+        except TwinserveError as error:
+            raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
 
     def _seconds(self, windows: Sequence[Window]) -> float:
         began = self._clock()

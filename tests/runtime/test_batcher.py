@@ -88,7 +88,7 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without another batch being run."""
-    for _ in range(40):
+    for _ in range(50):
         await asyncio.sleep(0)
 
 
@@ -331,6 +331,81 @@ async def test_the_pace_is_measured_on_full_batches() -> None:
     with pytest.raises(Overloaded) as caught:
         bench.batcher.reserve(9)
     assert caught.value.retry_after_s == pytest.approx(900 * 0.01 - 1.0, rel=0.05)
+
+
+async def test_the_wait_for_a_turn_counts_what_lies_between_two_batches() -> None:
+    bench = Bench(cap=4, queue_items=400, seconds_per_item=0.01)
+    bench.seconds_per_batch = 0.04  # ten milliseconds an item
+    calls = [bench.call(range(8)) for _ in range(40)]
+    await settle()
+    for _ in range(80):
+        bench.now += 0.04  # as much again until the next batch is run: its callers are answered meanwhile
+        await bench.step()
+    await asyncio.gather(*calls)
+    bench.batcher.reserve(400)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    assert caught.value.retry_after_s == pytest.approx(0.02, rel=0.05)
+
+
+async def test_time_in_which_nobody_waited_is_no_part_of_a_turn() -> None:
+    bench = Bench(cap=4, queue_items=400, seconds_per_item=0.01)
+    bench.seconds_per_batch = 0.04
+    for _ in range(40):
+        bench.now += 60.0
+        call = bench.call(range(4))
+        await settle()
+        await bench.step()
+        await call
+    bench.batcher.reserve(400)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    assert caught.value.retry_after_s == pytest.approx(0.01, rel=0.05)
+
+
+async def test_a_refused_caller_can_ask_whether_the_queue_is_still_full() -> None:
+    bench = Bench(queue_items=10, seconds_per_item=0.5)
+    with bench.batcher.reserve(8):
+        with bench.batcher.reserve(2), pytest.raises(Overloaded) as caught:
+            bench.batcher.reserve(3)
+        still_full = caught.value.still_full
+        assert still_full is not None
+        assert still_full() is None  # not for one
+        bench.batcher.reserve(2)
+        assert still_full() == pytest.approx(0.5)
+    assert still_full() is None
+
+
+async def test_a_refused_bulk_caller_says_nothing_of_others() -> None:
+    bench = Bench(queue_items=10)
+    bench.batcher.reserve(10)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(9)
+    assert caught.value.still_full is None
+
+
+async def test_a_closed_queue_is_not_said_to_be_full() -> None:
+    bench = Bench(queue_items=2)
+    bench.batcher.reserve(2)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    await bench.batcher.close()
+    assert caught.value.still_full is not None
+    assert caught.value.still_full() is None
+
+
+async def test_callers_of_a_large_batch_are_answered_over_several_turns_so_that_others_come_between() -> None:
+    bench = Bench(cap=32)
+    calls = [bench.call([payload]) for payload in range(32)]
+    await settle()
+    bench.executor.step()
+    answered = []
+    for _ in range(50):
+        await asyncio.sleep(0)
+        answered.append(sum(call.done() for call in calls))
+    steps = [later - earlier for earlier, later in itertools.pairwise([0, *answered])]
+    assert answered[-1] == 32
+    assert max(steps) <= 4
 
 
 async def test_waits_and_batches_are_reported_in_seconds() -> None:

@@ -147,7 +147,7 @@ def test_bundle_of_texts_replays_its_golden_vectors_warms_and_averages_windows()
     items = ({"text": SENTENCES[3]}, {"text": words(100)}, {"text": "😀 pay", "prefix": "passage", "truncate": True})
     served = encoder(wordpiece(), items, **PREFIXES, **WINDOWS)
     served.replay_golden()
-    assert all(set(seconds) == {1, 2, 4, 8, 16, 32} for seconds in served.warm().values())
+    assert all(set(seconds) == {1, 32} for seconds in served.warm().values())
     long = served.prepare(items[1], Limits())
     assert len(long.windows) > 2
     mean = served.encode(long.windows).mean(axis=0)
