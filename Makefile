@@ -140,4 +140,5 @@ $(DEV)/.fuzz: $(DEV)/.project
 
 %/.project: %/.locked pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(@D)/bin/python -m compileall -q app  # as pip does for packages: else each process of a first start compiles it
 	@touch $@

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,10 @@ from app.settings import Settings
 from app.telemetry import Drift, ModelFacts, States, Telemetry, facts_of, log_to_stderr, tracer_of
 
 FAILED = 70  # sysexits.h: internal software error
+SWITCH_S = 0.0005
+"""How long a batch's thread may keep the interpreter from the event loop that waits for it. Python's own 5 ms are all
+the time that a request has which is only to be turned away.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +90,7 @@ def run_worker(
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to every process; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr(settings.log_level)
+    sys.setswitchinterval(SWITCH_S)
     if settings.memory_mb is not None:
         bound_memory(settings.memory_mb)
     worker = Worker(Channel(control), loads, settings, told, keys, slot=slot)
@@ -251,6 +257,7 @@ class Worker:
         # What is loaded by now stays: the collector need not walk all of it again and again while requests come in.
         gc.collect()
         gc.freeze()
+        gc.enable()
         give_back_memory_soon()
         self._tell(Switched(order.generation))
         self._heart.start()

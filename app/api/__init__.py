@@ -1,8 +1,9 @@
 """The HTTP edge: an ASGI application over the use cases. No inference and no decisions about evidence.
 
-door.py is the outermost layer, proxies.py says whom it believes about a caller, gate.py what a key allows, routes.py
-holds the routes, bodies.py and multipart.py read requests, schemas.py checks them, responses.py and answers.py write
-and describe answers, sending.py puts them on the wire, errors.py holds the one table of statuses.
+door.py is the outermost layer, pressure.py says when it turns requests away for a queue, proxies.py whom it believes
+about a caller, gate.py what a key allows, routes.py holds the routes, bodies.py and multipart.py read requests,
+schemas.py checks them, responses.py and answers.py write and describe answers, sending.py puts them on the wire,
+errors.py holds the one table of statuses.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import __version__
 from app.access import Access
 from app.api.door import Door
-from app.api.openapi import describe_api
 from app.api.proxies import Proxies
 from app.api.routes import Endpoints, Metrics, make_routes
 from app.core.observe import Observer, Readiness, Tracer
@@ -99,4 +99,6 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The document that GET /openapi.json serves."""
+        from app.api.openapi import describe_api  # noqa: PLC0415  (see docs.py)
+
         return describe_api(self._published_below)

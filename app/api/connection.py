@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -19,6 +19,8 @@ from app.api.responses import PROBLEM, SAFE
 from app.api.sending import Whole
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
+
     from app.api.server import DealtServer
 
 HEAD_S = 20.0
@@ -89,14 +91,11 @@ class Connection(Framed):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Run the application, or write here and now that the door turns this request away."""
-        refusal = self._server.door.turn_away(dict(cycle.scope))
+        refusal = self._server.door.turn_away(cast("Scope", cycle.scope), keep_alive=cycle.keep_alive)
         if refusal is None:
             super()._start_asgi_task(cycle, Whole(app, cycle))  # type: ignore[arg-type]  # uvicorn has types of its own for ASGI
             return
-        head = [f"HTTP/1.1 {refusal.status_code} {HTTPStatus(refusal.status_code).phrase}\r\n".encode()]
-        head += [b"%b: %b\r\n" % header for header in refusal.raw_headers]
-        head += [b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"]
-        self.transport.write(b"".join([*head, refusal.body]))
+        self.transport.write(refusal)
         cycle.response_started = cycle.response_complete = True  # what is left of its body is dropped
         if not cycle.keep_alive:
             self.transport.close()

@@ -5,6 +5,8 @@ fastapi_offline is used for the assets that it carries; importing it would load 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib.util
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from app.api.openapi import describe_api
 from app.api.responses import dump
 
 ASSETS = {
@@ -55,7 +56,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def endpoints(root_path: str = "") -> dict[str, Endpoint]:
     """Path -> endpoint. `root_path` is where the document says that the routes are."""
     folder = _assets_folder()
-    document = dump(describe_api(root_path))
+
+    @functools.cache
+    def document() -> bytes:
+        # Not before somebody asks: the schemas of all answers are a twentieth of what a worker does before it serves.
+        from app.api.openapi import describe_api  # noqa: PLC0415
+
+        return dump(describe_api(root_path))
 
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
@@ -69,7 +76,7 @@ def endpoints(root_path: str = "") -> dict[str, Endpoint]:
         return FileResponse(folder / name, media_type=ASSETS[name])
 
     async def openapi(_: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return Response(await asyncio.to_thread(document), media_type="application/json")
 
     return {"/docs": page, "/docs/{asset}": asset, "/openapi.json": openapi}
 

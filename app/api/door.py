@@ -8,6 +8,7 @@ every error raised inside becomes its problem details here. Knows no routes but 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
 import time
@@ -16,14 +17,14 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access import Access, Caller
-from app.api.errors import UNEXPECTED, code, from_routing
+from app.api.errors import KINDS, UNEXPECTED, code, from_routing
 from app.api.gate import admit, caller_of
+from app.api.pressure import Pressure
 from app.api.proxies import Proxies
-from app.api.responses import SAFE, problem_response
+from app.api.responses import overloaded_on_the_wire, problem_response
 from app.api.visit import CLIENT_GONE, FULL, Bodies, Visit
 from app.core.errors import (
     Internal,
@@ -75,6 +76,7 @@ class Door:
         self._bodies = Bodies(BODIES * max_body_bytes)
         self._timeout_s = request_timeout_ms / 1000
         self._free = max_requests
+        self._pressure = Pressure()
         self._access = access
         self._root_path, self._below_root = root_path, f"{root_path}/"
         self._proxies = proxies
@@ -89,11 +91,12 @@ class Door:
         scope[REQUEST_ID], scope[STEPS] = visit.request_id, visit.steps
         scope["path"] = self._path(scope)
         takes_slot = ALWAYS_OPEN.fullmatch(scope["path"]) is None
+        wait_s = self._wait_s(scope) if takes_slot else None
         if takes_slot:
             visit.trace = self._tracer.start(scope["method"], headers)
             self._free -= 1
         try:
-            await self._serve(scope, visit, headers, full=takes_slot and self._free < 0)
+            await self._serve(scope, visit, headers, wait_s)
         finally:
             if takes_slot:
                 self._free += 1
@@ -103,23 +106,28 @@ class Door:
             trace.end(route, visit.status, visit.request_id, visit.steps)
             self._report(scope, route, visit.request_id, visit.status, seconds, trace_id=trace.trace_id, caller=caller)
 
-    def turn_away(self, scope: Scope) -> Response | None:
-        """The refusal of a request that needs a slot where none is free, else None.
+    def turn_away(self, scope: Scope, *, keep_alive: bool) -> bytes | None:
+        """The refusal of a request that is not to be let in, as it is to be written, else None.
 
         For a server that can write it at once: under overload most requests end here, and a task for each would take
         from those that were let in what little there is.
         """
-        if self._free > 0 or ALWAYS_OPEN.fullmatch(self._path(scope)):
+        wait_s = self._wait_s(scope)
+        if wait_s is None or ALWAYS_OPEN.fullmatch(self._path(scope)):
             return None
         headers = Headers(scope=scope)
-        request_id = _request_id(headers)
-        error = Overloaded(FULL)
-        self._observer.refused(code(error))
-        response = problem_response(error, request_id, {"X-Request-ID": request_id})
-        response.raw_headers.extend(SAFE)
+        request_id = _request_id(headers).encode()
+        retry_after_s = max(1, math.ceil(wait_s))
+        pieces = overloaded_on_the_wire(FULL, retry_after_s, id_bytes=len(request_id), keep_alive=keep_alive)
+        self._observer.refused(Overloaded.code)
         trace_id = read_trace(headers).trace_id
-        self._report(scope, UNROUTED, request_id, response.status_code, 0.0, trace_id=trace_id)
-        return response
+        self._report(scope, UNROUTED, request_id.decode(), KINDS[Overloaded].status, 0.0, trace_id=trace_id)
+        return request_id.join(pieces)
+
+    def _wait_s(self, scope: Scope) -> float | None:
+        """How long a request had better wait that is not to be let in now, 0 for a moment; None for one that is."""
+        wait_s = self._pressure.wait_s() if scope["method"] == "POST" else None  # nothing else waits in a queue
+        return 0.0 if wait_s is None and self._free <= 0 else wait_s
 
     def _path(self, scope: Scope) -> str:
         """The path below the root path, whether the gateway has taken that off or not."""
@@ -147,15 +155,17 @@ class Door:
             about |= self._proxies.caller(scope)
         logger.info("request", extra=about)
 
-    async def _serve(self, scope: Scope, visit: Visit, headers: Mapping[str, str], *, full: bool) -> None:
+    async def _serve(self, scope: Scope, visit: Visit, headers: Mapping[str, str], wait_s: float | None) -> None:
         try:
-            if full:
-                raise Overloaded(FULL)
+            if wait_s is not None:
+                raise Overloaded(FULL, retry_after_s=wait_s)
             if self._access is not None:
                 admit(self._access, scope, headers)
             visit.check_declared_size(headers.get("content-length"))
             await visit.run(self._app, scope, self._seconds(headers.get("x-request-timeout")))
         except TwinserveError as error:
+            if isinstance(error, Overloaded) and error.still_full is not None:
+                self._pressure.felt(error.still_full)
             await self._refuse(scope, visit, error)
         except HTTPException as error:
             allow = (error.headers or {}).get("Allow")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ import orjson
 from starlette.responses import Response
 
 from app.api import errors
-from app.core.errors import TwinserveError
+from app.core.errors import Overloaded, TwinserveError
 from app.core.evidence import Reason
 from app.service import Comparison, Embedded, Matched, Notice
 
@@ -44,6 +46,22 @@ def problem_response(error: TwinserveError, request_id: str, extra: Mapping[str,
         headers={**errors.headers(error), **(extra or {})},
         media_type=PROBLEM,
     )
+
+
+@lru_cache(maxsize=1024)
+def overloaded_on_the_wire(detail: str, retry_after_s: int, *, id_bytes: int, keep_alive: bool) -> tuple[bytes, ...]:
+    """The problem `overloaded` as it is written, in pieces between which a request id of so many bytes goes.
+
+    It is the answer that is given where there is time for nothing, so what is the same in all of them is made once.
+    """
+    mark = "~" * id_bytes  # in no request id, and in nothing else
+    error = Overloaded(detail, retry_after_s=retry_after_s)
+    response = problem_response(error, mark, {"X-Request-ID": mark})
+    status = HTTPStatus(response.status_code)
+    head = [f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()]
+    head += [b"%b: %b\r\n" % header for header in (*response.raw_headers, *SAFE)]
+    head += [b"\r\n" if keep_alive else b"connection: close\r\n\r\n"]
+    return tuple(b"".join([*head, bytes(response.body)]).split(mark.encode()))
 
 
 def dump(value: Any) -> bytes:

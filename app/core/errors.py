@@ -28,6 +28,7 @@ A detail is one sentence for the caller that says what to do. It never holds a p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 
@@ -103,8 +104,25 @@ class Transient(TwinserveError):
         self.retry_after_s = retry_after_s
 
 
+StillFull = Callable[[], float | None]
+"""Asks a queue that has refused: the seconds until it may have a place for one item, None where it has one now."""
+
+
 class Overloaded(Transient):
+    """`still_full` asks the queue that refused; None where it was no queue, or only many items found no place."""
+
     code = "overloaded"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        retry_after_s: float | None = None,
+        still_full: StillFull | None = None,
+    ) -> None:
+        super().__init__(detail, pointer=pointer, retry_after_s=retry_after_s)
+        self.still_full = still_full
 
 
 class RateLimited(Transient):

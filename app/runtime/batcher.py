@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -25,6 +26,12 @@ R = TypeVar("R")
 
 BULK_ABOVE = 8
 """A caller with more items than this is bulk, any other interactive."""
+QUIET_TURNS = 8
+"""Turns of the event loop after a batch: an answer and the next request of the same caller take some five."""
+ANSWERS_A_TURN = 4
+"""Items whose callers are woken in one turn of the event loop. What a caller then does takes half a millisecond, and
+whoever comes meanwhile, only to be turned away perhaps, waits until the turn is over.
+"""
 RATE_MEMORY = 0.8
 """Weight of the past in the measured seconds per item; the newest batch has the rest."""
 
@@ -66,7 +73,8 @@ class Batcher(Generic[T, R]):
         self._executor = executor
         self._inline_below_s = inline_below_s
         self._free_slots = self._slots = in_flight
-        self._pace = seconds_per_item
+        self._pace = self._turn = seconds_per_item
+        self._ended_at: float | None = None  # of the last batch, where others waited then
         self._on_queued, self._on_batch, self._on_death = on_queued, on_batch, on_death
         self._clock = clock
         self._queue = FairQueue[T, R]()
@@ -105,18 +113,25 @@ class Batcher(Generic[T, R]):
         if count > self._queue_items:
             raise TooLarge(f"the request has {count} items; at most {self._queue_items} are taken: split it")
         bulk = count > BULK_ABOVE
-        excess = sum(self._held.values()) + count - self._queue_items
-        late_s = self._expected_wait_s(bulk) - self._queue_s
-        if excess > 0 or late_s > 0:
-            retry_after_s = max(late_s, excess * self._pace, self._pace)
-            raise Overloaded("the queue is full; try again later", retry_after_s=retry_after_s or None)
+        wait_s = self._wait_for_places_s(count, bulk)
+        if wait_s is not None:
+            still_full = None if bulk else partial(self._wait_for_places_s, 1, False)
+            raise Overloaded("the queue is full; try again later", retry_after_s=wait_s or None, still_full=still_full)
         self._held[bulk] += count
         return Reservation(self, count, bulk)
+
+    def _wait_for_places_s(self, count: int, bulk: bool) -> float | None:
+        """Time until so many places may be had; None where they are there, or there never will be any again."""
+        excess = sum(self._held.values()) + count - self._queue_items
+        late_s = self._expected_wait_s(bulk) - self._queue_s
+        if self._stopped is not None or (excess <= 0 and late_s <= 0):
+            return None
+        return max(late_s, excess * self._turn, self._turn)
 
     def _expected_wait_s(self, bulk: bool) -> float:
         """Time until a newcomer's first item has its turn: after its own class at its share of the places, or all."""
         share = BULK_EVERY if bulk else BULK_EVERY / (BULK_EVERY - 1)
-        return min(sum(self._held.values()), self._held[bulk] * share) * self._pace
+        return min(sum(self._held.values()), self._held[bulk] * share) * self._turn
 
     def _give_back(self, count: int, bulk: bool) -> None:
         self._held[bulk] -= count
@@ -144,6 +159,18 @@ class Batcher(Generic[T, R]):
         if self._wake_up is None:
             self._wake_up = loop.call_soon(self._dispatch, loop)
 
+    def _linger(self, loop: asyncio.AbstractEventLoop, waiting: int, turns: int) -> None:
+        """Dispatch once QUIET_TURNS of the loop have brought nothing, or a full batch waits.
+
+        Callers who were just answered often ask again at once; the loop has this work to do in any case, and done first
+        it makes one batch of what would be two. Nothing is slept: on an idle loop such turns take microseconds.
+        """
+        if len(self._queue) >= self._cap or turns == 0:
+            self._dispatch(loop)
+            return
+        turns = QUIET_TURNS if len(self._queue) > waiting else turns - 1
+        self._wake_up = loop.call_soon(self._linger, loop, len(self._queue), turns)
+
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start batches while a slot is free and items wait."""
         self._wake_up = None
@@ -152,9 +179,7 @@ class Batcher(Generic[T, R]):
                 self._free_slots -= 1
                 if len(batch) * self._pace * self._slots < self._inline_below_s:
                     self._finish(batch, *self._attempt([item.payload for item in batch]))
-                    if self._queue:
-                        self._schedule(loop)  # one batch a turn, so that the loop can breathe
-                    return
+                    return  # one batch a turn, so that the loop can breathe
                 task = loop.create_task(self._run_in_executor(batch, loop))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
@@ -169,15 +194,13 @@ class Batcher(Generic[T, R]):
         now = self._clock()
         for item in batch:
             item.taken_at = now
-            if not item.deferred:
-                self._on_queued(now - item.since)
         return batch
 
     async def _run_in_executor(self, batch: list[Waiting[T, R]], loop: asyncio.AbstractEventLoop) -> None:
         try:
             payloads = [item.payload for item in batch]
-            self._finish(batch, *await loop.run_in_executor(self._executor, self._attempt, payloads))
-            self._schedule(loop)
+            ran = await loop.run_in_executor(self._executor, self._attempt, payloads)
+            self._finish(batch, *ran, turns=QUIET_TURNS)
         except BaseException as error:  # whatever a thread raised, and cancellation when the loop is torn down
             self._die(error)
             if isinstance(error, asyncio.CancelledError):
@@ -212,34 +235,58 @@ class Batcher(Generic[T, R]):
         outcomes: list[R | TwinserveError | Deferred[T]],
         seconds: float,
         whole: bool,
+        turns: int = 0,
     ) -> None:
         self._free_slots += 1
         items = sum(not isinstance(outcome, Deferred) for outcome in outcomes)
-        if whole:
-            self._measure(items, seconds, full=len(batch) == self._cap or items < len(batch))
-        self._on_batch(items, seconds)
-        deferred: list[Waiting[T, R]] = []
         now = self._clock()
+        if whole:
+            self._measure(items, seconds, now, full=len(batch) == self._cap or items < len(batch))
+        self._ended_at = now if self._queue or items < len(batch) else None
+        self._on_batch(items, seconds)
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if not isinstance(outcome, Deferred):
+                self._on_queued(item.taken_at - item.since)
+        deferred: list[Waiting[T, R]] = []
+        done: list[tuple[Waiting[T, R], R | TwinserveError]] = []
         for item, outcome in zip(batch, outcomes, strict=True):
             self._taken.discard(item)
             if isinstance(outcome, Deferred):
-                item.payload, item.deferred = outcome.payload, True
+                item.payload = outcome.payload
                 deferred.append(item)
-            elif not item.future.done():
+            else:
                 item.done_at = now
-                item.future.set_result(outcome)
+                done.append((item, outcome))
         if self._stopped is None:
-            self._queue.put_back(deferred)
+            self._queue.put_back(deferred, batch)
         else:
             _fail(NotReady, self._stopped, deferred)
+        self._answer(asyncio.get_running_loop(), done, turns)
 
-    def _measure(self, items: int, seconds: float, *, full: bool) -> None:
-        """Update the pace. A part-filled batch says nothing of the pace under load: it is only a first guess."""
+    def _answer(
+        self, loop: asyncio.AbstractEventLoop, done: Sequence[tuple[Waiting[T, R], R | TwinserveError]], turns: int
+    ) -> None:
+        """Wake callers, some a turn, and go on with the next batch once the last of them have been."""
+        for item, outcome in done[:ANSWERS_A_TURN]:
+            if not item.future.done():
+                item.future.set_result(outcome)
+        self._wake_up = None
+        if left := done[ANSWERS_A_TURN:]:
+            self._wake_up = loop.call_soon(
+                self._answer, loop, left, turns
+            )  # whoever asks again meanwhile begins no batch
+        elif self._queue or turns:
+            self._wake_up = loop.call_soon(self._linger, loop, len(self._queue), turns)
+
+    def _measure(self, items: int, seconds: float, now: float, *, full: bool) -> None:
+        """Update pace and turn. A part-filled batch says nothing of those under load: it is only a first guess."""
         pace = seconds / items / self._slots
+        turn = pace if self._ended_at is None else (now - self._ended_at) / items
         if self._pace == 0.0:
-            self._pace = pace
+            self._pace = self._turn = pace
         elif full:
             self._pace = RATE_MEMORY * self._pace + (1 - RATE_MEMORY) * pace
+            self._turn = RATE_MEMORY * self._turn + (1 - RATE_MEMORY) * turn
 
     def _die(self, error: BaseException) -> None:
         """Stop for good: everyone who waits gets an error at once, instead of waiting for ever."""

@@ -15,10 +15,12 @@ import select
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from app.core.bundle import Trial
 from app.core.observe import Readiness
+
+if TYPE_CHECKING:
+    from app.core.bundle import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,28 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from app.core import modalities
-from app.core.bundle import EXTERNAL_FILE, Bundle
+from app.core.bundle import CPU, EXTERNAL_FILE, Bundle
 from app.core.errors import BundleRefused, Internal, TwinserveError
-from app.core.modalities.base import Item, Limits, Modality, Prepared, Window
+from app.core.modalities.base import Array, Item, Limits, Modality, Prepared, Window
 from app.core.scoring import pool
+from app.runtime.runs import Run
 from app.runtime.session import Device, open_session
 
 LADDER = (32, 16, 8, 4, 2, 1)
-"""Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that every shape was warmed before ready,
-and nothing is padded: a padding row costs as much as a real one and could change its neighbours' rounding."""
+"""Batch sizes that are ever run. Others are cut into these (5 = 4 + 1), so that shapes are few, and nothing is padded:
+a padding row costs as much as a real one and could change its neighbours' rounding."""
 UNIT_TOLERANCE = 1e-3
 ENOUGH_S = 0.005
 """Of a run this long, planning and picking are a small part."""
 
 Rows = npt.NDArray[np.float32]
 Largest = int | Mapping[Hashable, int]
+Cut = Callable[[Sequence[Window]], Iterable[Run]]
 
 
 class Encoder:
@@ -49,6 +51,9 @@ class Encoder:
             tf32=manifest.numerics.tf32,
             cuda_memory_mb=cuda_memory_mb,
         )
+        # On one thread of a CPU its own time is told from that of its neighbours: workers that start side by side, and
+        # whatever else the machine does just then, would otherwise make small batches of all that is served afterwards.
+        self._clock = time.thread_time if threads == 1 and self.provider == CPU else time.perf_counter
         self._check_names()
         self._check_summary()
 
@@ -72,25 +77,31 @@ class Encoder:
         mean: Rows = np.mean([self.modality.summarize(window) for window in item.windows], axis=0, dtype=np.float32)
         return mean
 
-    def encode(self, windows: Sequence[Window], *, largest: Largest = LADDER[0]) -> Rows:
+    def encode(self, windows: Sequence[Window], *, largest: Largest = LADDER[0], cut: Cut | None = None) -> Rows:
         """Embed windows: float32 (len(windows), dimension), in the order given.
 
         Windows of one bucket are run together, in batches of LADDER sizes up to `largest`, for all buckets or by
-        bucket. Raises Internal if the
-        graph gives anything but finite float32 rows, of unit length where the manifest says so.
+        bucket; or in the runs into which `cut` puts them. Raises Internal if the graph gives anything but finite
+        float32 rows, of unit length where the manifest says so.
         """
         rows = np.empty((len(windows), self.bundle.manifest.embedding.dimension), dtype=np.float32)
+        for run in self._by_bucket(windows, largest) if cut is None else cut(windows):
+            rows[run.places] = self._run([windows[place] for place in run.places], run.collate)
+        return rows
+
+    def _by_bucket(self, windows: Sequence[Window], largest: Largest) -> Iterator[Run]:
         buckets: defaultdict[Hashable, list[int]] = defaultdict(list)
         for place, window in enumerate(windows):
             buckets[self.modality.bucket(window)].append(place)
         for bucket, places in buckets.items():
             for batch in _cut(places, largest if isinstance(largest, int) else largest[bucket]):
-                rows[batch] = self._run([windows[place] for place in batch])
-        return rows
+                yield Run(batch, self.modality.collate)
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = LADDER[0]) -> Rows:
+    def embed_prepared(
+        self, items: Sequence[Prepared], *, largest: Largest = LADDER[0], cut: Cut | None = None
+    ) -> Rows:
         """Embed prepared items, each one's windows pooled: float32 (len(items), dimension), in the order given."""
-        rows = self.encode([window for item in items for window in item.windows], largest=largest)
+        rows = self.encode([window for item in items for window in item.windows], largest=largest, cut=cut)
         if len(rows) == len(items):  # an item has at least one window
             return rows
         ends = np.cumsum([len(item.windows) for item in items])
@@ -128,39 +139,54 @@ class Encoder:
             )
 
     def warm(self, *, limit_s: float = math.inf) -> dict[Hashable, dict[int, float]]:
-        """Run each ladder size on each bucket, smallest first, and return bucket -> size -> seconds.
+        """Run ladder sizes on each bucket, and return bucket -> size -> seconds.
 
-        The first run of a shape plans memory and picks kernels, so the better of two further runs counts; it is good
-        enough where it took ENOUGH_S and no more than `limit_s`, since a start waits for these runs. Sizes above the
-        first that takes longer than `limit_s` are left out. Raises BundleRefused if the graph does not run.
+        What counts is how long the largest size takes that is within `limit_s`. A start waits for these runs, so sizes
+        above the first that takes longer are left out, and on CPU those that surely fit, by the time of a single item:
+        there the first run of a shape takes no longer than any other. Elsewhere it picks kernels, so each size up to
+        the limit is run before the service is ready. Raises BundleRefused if the graph does not run.
         """
         return {self.modality.bucket(window): self._warm(window, limit_s) for window in self.modality.examples()}
 
     def _warm(self, window: Window, limit_s: float) -> dict[int, float]:
-        taken: dict[int, float] = {}
-        for size in reversed(LADDER):
-            try:
-                taken[size] = self._time([window] * size, limit_s)
-            except TwinserveError as error:
-                raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
+        taken = {1: self._time(window, 1, limit_s)}
+        expected = {size: size * taken[1] for size in LADDER} if self.provider == CPU else taken
+        likely = max((size for size, seconds in expected.items() if seconds <= limit_s), default=1)
+        place = LADDER.index(likely)
+        for size in LADDER[place::-1]:  # up from it
+            if size not in taken:
+                taken[size] = self._time(window, size, limit_s)
             if taken[size] > limit_s:
                 break
+        for size, above in zip(LADDER[place + 1 : -1], LADDER[place:], strict=False):  # down, where it was too large
+            if taken[above] <= limit_s:
+                break
+            taken[size] = self._time(window, size, limit_s)
         return taken
 
-    def _time(self, windows: Sequence[Window], limit_s: float) -> float:
-        first = self._seconds(windows)
-        return first if ENOUGH_S <= first <= limit_s else min(self._seconds(windows) for _ in range(2))
+    def _time(self, window: Window, size: int, limit_s: float) -> float:
+        """The seconds of a batch. Where the first run took too long, or less than ENOUGH_S, of which planning is no
+        small part, those of the better of two further ones.
+        """
+        windows = [window] * size
+        try:
+            first = self._seconds(windows)
+            if ENOUGH_S <= first <= limit_s:
+                return first
+            return min(self._seconds(windows) for _ in range(2))
+        except TwinserveError as error:
+            raise BundleRefused(f"graph: a batch of {size} fails: {error.detail}") from error
 
     def _seconds(self, windows: Sequence[Window]) -> float:
-        began = time.perf_counter()
-        self._run(windows)
-        return time.perf_counter() - began
+        began = self._clock()
+        self._run(windows, self.modality.collate)
+        return self._clock() - began
 
-    def _run(self, windows: Sequence[Window]) -> Rows:
-        """Run one batch of one bucket and check what comes out."""
+    def _run(self, windows: Sequence[Window], collate: Callable[[Sequence[Window]], Mapping[str, Array]]) -> Rows:
+        """Run one batch and check what comes out."""
         manifest = self.bundle.manifest
         try:
-            rows = self._session.run(manifest.graph.output, self.modality.collate(windows))
+            rows = self._session.run(manifest.graph.output, collate(windows))
         except Exception as error:  # ONNX Runtime's own types; its text may quote shapes and paths
             raise Internal("the model could not be run on this input") from error
         shape = (len(windows), manifest.embedding.dimension)

@@ -6,6 +6,7 @@ item, and leaves the event loop free to answer others.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from app.core.bundle import Bundle
 from app.core.errors import Internal, TooLarge, TwinserveError
 from app.core.evidence import outside
-from app.core.modalities.base import Item, Limits, Prepared
+from app.core.modalities.base import Item, Limits, Prepared, Window
 from app.core.observe import Observer
 from app.runtime.encoder import Encoder
 from app.runtime.queue import Deferred
+from app.runtime.runs import Trimming, alike_that_fit, first_that_fit
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Engine:
     """A model as batches use it. Thread-safe.
 
     `limits` bound what a batch prepares itself, `batch_s` the seconds that its runs may take together, told from the
-    `speeds` of buckets.
+    `speeds` of buckets. With `trimming` padding is cut to the longest of a run.
     """
 
     bundle: Bundle
@@ -70,9 +72,10 @@ class Engine:
     speeds: Mapping[Hashable, Speed]
     batch_s: float
     observer: Observer
+    trimming: Trimming | None = None
 
     def run(self, batch: Sequence[Work]) -> list[Encoded | TwinserveError | Deferred[Work]]:
-        """Embed the first items of a batch, as many as its time allows, and at least one; the others are deferred.
+        """Embed as many items of a batch as its time allows, the first always; the others are deferred.
 
         How long an item takes is known only once it is prepared: of texts, its number of tokens. An item's own failure
         is its outcome. Raises Internal where a run fails, which may be any one item's fault.
@@ -81,17 +84,27 @@ class Engine:
         prepared = [one if isinstance(one, Prepared) else self.prepare(one, self.limits) for one in batch]
         preparation_s = time.perf_counter() - began
         good = [one for one in prepared if isinstance(one, Prepared)]
-        encoded = iter(self._encode(good[: self._room(good)], preparation_s) if good else ())
-        return [one if isinstance(one, TwinserveError) else next(encoded, None) or Deferred(one) for one in prepared]
+        chosen = self._choose(good)
+        encoded = self._encode([good[place] for place in chosen], preparation_s) if good else []
+        embedded = dict(zip(chosen, encoded, strict=True))
+        places = itertools.count()
+        return [
+            one if isinstance(one, TwinserveError) else embedded.get(next(places)) or Deferred(one) for one in prepared
+        ]
 
-    def _room(self, items: Sequence[Prepared]) -> int:
-        """How many of the first items fit into a batch's time."""
-        spent = 0.0
-        for place, item in enumerate(items):
-            spent += sum(self.speeds[self.encoder.modality.bucket(window)].seconds for window in item.windows)
-            if place and spent > self.batch_s * (1 + ROUNDING):
-                return place
-        return len(items)
+    def _choose(self, items: Sequence[Prepared]) -> Sequence[int]:
+        """Places of the items that fit into a batch's time: the first, and with trimming those like them."""
+        limit_s = self.batch_s * (1 + ROUNDING)
+        seconds = [sum(map(self._seconds, item.windows)) for item in items]
+        if self.trimming is None:
+            return range(first_that_fit(seconds, limit_s))
+        length = self.trimming.modality.length
+        return alike_that_fit(seconds, [max(map(length, item.windows)) for item in items], limit_s)
+
+    def _seconds(self, window: Window) -> float:
+        bucket = self.encoder.modality.bucket(window)
+        share = 1.0 if self.trimming is None else self.trimming.modality.length(window) / self.trimming.full[bucket]
+        return self.speeds[bucket].seconds * share
 
     def prepare(self, item: Item, limits: Limits) -> Prepared | TwinserveError:
         """Decode and prepare one item. A failure is an outcome, so that its neighbours go on."""
@@ -110,7 +123,8 @@ class Engine:
 
     def _encode(self, items: Sequence[Prepared], preparation_s: float) -> list[Encoded]:
         largest = {bucket: one.largest for bucket, one in self.speeds.items()}
-        rows = self.encoder.embed_prepared(items, largest=largest)
+        cut = None if self.trimming is None else self.trimming.cut
+        rows = self.encoder.embed_prepared(items, largest=largest, cut=cut)
         calibration = self.bundle.calibration
         beyond = np.zeros(len(items), dtype=bool)
         if calibration is not None:

@@ -23,14 +23,13 @@ class Waiting(Generic[T, R]):
     batcher's clock.
     """
 
-    __slots__ = ("bulk", "deferred", "done_at", "future", "payload", "since", "taken_at")
+    __slots__ = ("bulk", "done_at", "future", "payload", "since", "taken_at")
 
     def __init__(self, payload: T, future: asyncio.Future[R | TwinserveError], since: float, *, bulk: bool) -> None:
         self.payload = payload
         self.future = future
         self.since = since
         self.bulk = bulk
-        self.deferred = False
         self.taken_at = self.done_at = since
 
 
@@ -68,10 +67,16 @@ class FairQueue(Generic[T, R]):
             batch.append(item)
         return batch
 
-    def put_back(self, items: Sequence[Waiting[T, R]]) -> None:
-        """Return items that a batch took and had no room for, to the front of their class, in their order."""
+    def put_back(self, items: Sequence[Waiting[T, R]], batch: Sequence[Waiting[T, R]]) -> None:
+        """Return items that a batch took and had no room for, to the front of their class, in their order.
+
+        Where none of the batch's bulk items ran, bulk is still due, and leads the next batch: its first always runs.
+        """
         for item in reversed(items):
             self._class_of(item).appendleft(item)
+        bulk = sum(item.bulk for item in batch)
+        if bulk and bulk == sum(item.bulk for item in items):
+            self._passed_over = BULK_EVERY - 1
 
     def forget(self, item: Waiting[T, R]) -> None:
         """Remove an item whose caller has gone, if it still waits, so that gone callers never fill the memory."""

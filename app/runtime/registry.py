@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -11,13 +12,17 @@ from statistics import median
 from app.core.bundle import CPU, Bundle, Trial, meant_by
 from app.core.errors import InvalidRequest, UnknownModel
 from app.core.evidence import Choice, Selectors, choose
-from app.core.modalities.base import Limits
+from app.core.modalities.base import Limits, Ragged
 from app.core.observe import Observer
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.batcher import Batcher
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Engine, Work, speed
+from app.runtime.engine import Encoded, Engine, Speed, Work, speed
+from app.runtime.padding import measured_trimming, padding_matters
+from app.runtime.runs import MOST_WINDOWS, Trimming
 from app.runtime.session import Device
+
+logger = logging.getLogger(__name__)
 
 INLINE_BELOW_S = 0.004
 """A batch that is expected to be faster than this runs on the event loop: see docs/decisions/0014."""
@@ -153,21 +158,24 @@ def load_model(
 ) -> Model:
     """Open, verify, warm and measure a bundle. Blocking, seconds long; needs no event loop.
 
-    A batch's cap is the largest size that was measured to take at most `batch_ms`, of the quickest bucket. `on_death`
+    A batch's cap is the largest size that was measured to take at most `batch_ms`, of the quickest bucket, or where
+    padding is cut, MOST_WINDOWS, of which those run that fit into that time. `on_death`
     gets key and reason, on the event loop, should the model's engine stop for good; `cuda_memory_mb` bounds what it
     takes of a GPU. Raises BundleRefused with the reason in one line, DeviceUnavailable where no bundle could be served
     at all.
     """
     encoder = Encoder(bundle, device=device, threads=threads, cuda_memory_mb=cuda_memory_mb)
+    batch_s = batch_ms / 1000
     encoder.replay_golden()
-    measured = encoder.warm(limit_s=batch_ms / 1000)
+    measured = encoder.warm(limit_s=batch_s)
+    speeds = {bucket: speed(taken, batch_s) for bucket, taken in measured.items()}
+    trimming = _trimming(encoder, measured, speeds, batch_s)
     encoder.release_graph()
-    speeds = {bucket: speed(taken, batch_ms / 1000) for bucket, taken in measured.items()}
     small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
-    engine = Engine(encoder.bundle, encoder, small, speeds, batch_ms / 1000, observer)
+    engine = Engine(encoder.bundle, encoder, small, speeds, batch_s, observer, trimming)
     batcher = Batcher[Work, Encoded](
         engine.run,
-        cap=max(one.largest for one in speeds.values()),
+        cap=max(one.largest for one in speeds.values()) if trimming is None else MOST_WINDOWS,
         queue_items=queue_items,
         queue_ms=queue_ms,
         executor=executor,
@@ -179,3 +187,22 @@ def load_model(
         on_death=partial(on_death, bundle.key),
     )
     return Model(engine, batcher, limits)
+
+
+def _trimming(
+    encoder: Encoder,
+    measured: Mapping[Hashable, Mapping[int, float]],
+    speeds: Mapping[Hashable, Speed],
+    batch_s: float,
+) -> Trimming | None:
+    """How padding is cut, on CPU, where the modality can and the graph was shown not to mind; elsewhere None.
+
+    A GPU keeps to shapes that were warmed: it picks kernels for each, and holds buffers.
+    """
+    if encoder.provider != CPU or not isinstance(encoder.modality, Ragged):
+        return None
+    if (reason := padding_matters(encoder, encoder.modality)) is not None:
+        logger.warning("%s: inputs are padded to the bundle's lengths: %s", encoder.bundle.key, reason)
+        return None
+    largest = {bucket: one.largest for bucket, one in speeds.items()}
+    return measured_trimming(encoder.modality, measured, largest, batch_s)

@@ -110,6 +110,9 @@ def open_session(
                 return session
             if device == "cuda":
                 raise DeviceUnavailable("device cuda: only the CPU was obtained; check driver and CUDA libraries")
+    # On CPU a plan of memory, kept for every shape that was ever run, gains nothing that could be measured, and where
+    # padding is cut there are thousands of shapes.
+    options.enable_mem_pattern = False
     try:
         return _open(ort, graph, options, [CPU])
     except Exception as error:  # the bindings raise many types of their own

@@ -11,13 +11,20 @@ import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-from app.supervisor.succession import Report
 
 SOCKET_FILE = "control.sock"
 RELOAD = b"reload\n"
 DONE, UNABLE, REFUSED = 0, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a reload did, a line each, and whether anything was refused and what ran before goes on in its place."""
+
+    lines: tuple[str, ...]
+    refused: bool = False
 
 
 @contextlib.asynccontextmanager

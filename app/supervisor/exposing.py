@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import prometheus_client
-
-from app.core.evidence import Calibration
 from app.settings import Settings
 from app.supervisor.fleet import Fleet
 from app.supervisor.listening import url
-from app.telemetry import Drift, ModelFacts, States, facts_of, shared_registry
+
+if TYPE_CHECKING:
+    from app.core.evidence import Calibration
+    from app.telemetry import ModelFacts
 
 
 class MetricsPortError(Exception):
@@ -25,6 +26,10 @@ def metrics_port(settings: Settings, folder: Path, fleet: Fleet, say: Callable[[
     if settings.metrics_port is None:
         yield
         return
+    # Only this setting has the supervisor load them before its workers start.
+    import prometheus_client  # noqa: PLC0415
+
+    from app.telemetry import Drift, States, facts_of, shared_registry  # noqa: PLC0415
 
     def facts() -> list[ModelFacts]:
         return [facts_of(bundle, provider) for bundle, provider in fleet.serving()]

@@ -13,9 +13,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.core.bundle import Bundle
 from app.runtime.control import (
     Beat,
     Closed,
@@ -37,6 +36,9 @@ from app.supervisor.dealing import Backoff, Candidate
 from app.supervisor.owner import Owner
 from app.supervisor.watching import Watch
 from app.supervisor.worker import Target, WorkerProcess
+
+if TYPE_CHECKING:
+    from app.core.bundle import Bundle
 
 MOST_STILLBORN = 5
 """So many deaths in a row before ever being ready end the service, unless another worker is ready."""

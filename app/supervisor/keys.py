@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.access import parse_keys
-from app.access.keys import MOST_BYTES
 from app.core.errors import KeysRefused
 from app.runtime.control import Keys
 
 
 def read_keys(path: Path) -> Keys:
     """Read and check the file. Raises KeysRefused, with the file's name, where it cannot be read or used."""
+    # Only where there are keys: workers start after this.
+    from app.access import parse_keys  # noqa: PLC0415
+    from app.access.keys import MOST_BYTES  # noqa: PLC0415
+
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1).decode("utf-8")

@@ -13,8 +13,9 @@ from app.core.bundle import ManifestCheck, sign_models
 from app.core.errors import BundleRefused
 from app.settings import Settings
 from app.supervisor.catalogue import Catalogue, read_catalogue
+from app.supervisor.commands import Report
 from app.supervisor.fleet import Fleet
-from app.supervisor.succession import Report, compare, expire, nothing_changed, succeed
+from app.supervisor.succession import compare, expire, nothing_changed, succeed
 
 
 class Repertoire:

@@ -13,30 +13,30 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app import __version__
-from app.core.bundle import ManifestCheck
 from app.core.errors import BundleRefused, KeysRefused
 from app.core.observe import Readiness
-from app.records import read_signer
 from app.runtime.control import Keys, loop_factory
 from app.settings import Settings
-from app.supervisor.catalogue import Catalogue, read_catalogue
-from app.supervisor.commands import listening
+from app.supervisor.commands import Report, listening
 from app.supervisor.exposing import MetricsPortError, metrics_port
 from app.supervisor.fleet import Fleet
 from app.supervisor.keys import read_keys
 from app.supervisor.listening import Acceptor, bind, url
 from app.supervisor.machine import default_workers, raise_descriptor_limit
-from app.supervisor.repertoire import Repertoire
 from app.supervisor.signatures import NoSignatureCheckError, signature_check
-from app.supervisor.state import metrics_folder, state_folder
-from app.supervisor.succession import Report
+from app.supervisor.state import allocate_metrics, metrics_folder, state_folder
 from app.supervisor.worker import Target, enter
-from app.telemetry import allocate_metrics
+
+if TYPE_CHECKING:
+    from app.core.bundle import ManifestCheck
+    from app.supervisor.catalogue import Catalogue
+    from app.supervisor.repertoire import Repertoire
 
 STOPPED, UNABLE, NO_MODELS = 0, 2, 3
 SAME_SIGNAL_S = 1.0
@@ -73,26 +73,14 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
         try:
             keys = None if settings.keys_file is None else read_keys(settings.keys_file)
             if settings.record_key_file is not None:
-                read_signer(settings.record_key_file)
+                _check_record_key(settings.record_key_file)
             check = signature_check(settings.signing_key, folder)
         except (KeysRefused, NoSignatureCheckError, ValueError) as error:
             named = f"TWINSERVE_RECORD_KEY_FILE={settings.record_key_file}: {error}"
             say(named if isinstance(error, ValueError) else str(error))
             return UNABLE
-        try:
-            catalogue = read_catalogue(settings.models, settings.default_model, check=check)
-        except BundleRefused as error:
-            say(error.detail)
-            return NO_MODELS
-        for key, reason in catalogue.refused.items():
-            say(f"refused {key}: {reason}")
-        for alias, meant in catalogue.dangling().items():
-            say(f"warning: alias {alias} means {meant}, which is not there")
-        if fault := catalogue.fault(strict=settings.strict_models):
-            say(f"{fault} (models are looked for in {settings.models})")
-            return NO_MODELS
         raise_descriptor_limit()
-        service = Supervisor(settings, catalogue, listener, folder, target, keys=keys, check=check)
+        service = Supervisor(settings, listener, folder, target, keys=keys, check=check)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(service.run())
 
@@ -103,7 +91,6 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        catalogue: Catalogue,
         listener: socket.socket,
         metrics: Path,
         target: Target,
@@ -113,6 +100,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._keys = keys
+        self._check = check
         self._listener = listener
         self._metrics = metrics
         self._size = settings.workers or default_workers(settings.device)
@@ -124,7 +112,8 @@ class Supervisor:
             watchdog_s=settings.watchdog_ms / 1000,
             drain_s=settings.drain_ms / 1000,
         )
-        self._models = Repertoire(settings, catalogue, self._fleet, say, check=check)
+        self._models: Repertoire | None = None
+        """None until the folder of models was read."""
         self._acceptor = Acceptor(listener, self._fleet.candidates, self._fleet.deal)
         self._over = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -140,14 +129,16 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
             async with contextlib.AsyncExitStack() as cleanup:
                 cleanup.enter_context(metrics_port(self._settings, self._metrics, self._fleet, say))
-                self._introduce()
-                self._models.serve(self._models.catalogue)
-                self._fleet.start()
-                await self._take_commands(cleanup)
+                self._fleet.start()  # before the models are read: workers take as long to import what they need
+                try:
+                    self._models = await asyncio.to_thread(self._read_models)
+                except BundleRefused as error:
+                    self.give_up(error.detail, hopeless=False)
+                if self._models is not None and not self._over.is_set():
+                    await self._serve(self._models, cleanup)
                 await self._over.wait()
                 for task in self._tasks:
                     task.cancel()
@@ -160,6 +151,37 @@ class Supervisor:
             return UNABLE
         return self._exit_code
 
+    def _read_models(self) -> Repertoire:
+        """Read the folder of models and say what is refused; raises BundleRefused where the rest cannot be served."""
+        # Numpy and the models of evidence, which the workers need not wait for.
+        from app.supervisor.catalogue import read_catalogue  # noqa: PLC0415
+        from app.supervisor.repertoire import Repertoire  # noqa: PLC0415
+
+        settings = self._settings
+        catalogue = read_catalogue(settings.models, settings.default_model, check=self._check)
+        for key, reason in catalogue.refused.items():
+            say(f"refused {key}: {reason}")
+        for alias, meant in catalogue.dangling().items():
+            say(f"warning: alias {alias} means {meant}, which is not there")
+        if fault := catalogue.fault(strict=settings.strict_models):
+            raise BundleRefused(f"{fault} (models are looked for in {settings.models})")
+        return Repertoire(settings, catalogue, self._fleet, say, check=self._check)
+
+    async def _serve(self, models: Repertoire, cleanup: contextlib.AsyncExitStack) -> None:
+        """Serve these models, and take commands from now on."""
+        self._introduce(models.catalogue)
+        models.serve(models.catalogue)
+        reload = partial(self._reload, models)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked_to_reload, reload)
+        if (every_s := self._settings.watch_models_s) is not None:
+            self._keep(models.watch(every_s, reload))
+        if self._settings.state_dir is None:
+            return
+        try:
+            await cleanup.enter_async_context(listening(self._settings.state_dir, reload))
+        except OSError as error:
+            say(f"warning: `twinserve reload` will not work, only SIGHUP will: {error.strerror or error}")
+
     async def _linger(self) -> None:
         """Go on, not ready, for as long as gateways may take to hear of it."""
         delay_s = self._settings.drain_delay_ms / 1000
@@ -168,31 +190,17 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurried.wait(), delay_s)
 
-    async def _reload(self) -> Report:
+    async def _reload(self, models: Repertoire) -> Report:
         """Read again whatever can change while the service runs."""
-        keys, models = self._reload_keys(), await self._models.reload()
-        return Report(keys.lines + models.lines, keys.refused or models.refused)
+        keys, changed = self._reload_keys(), await models.reload()
+        return Report(keys.lines + changed.lines, keys.refused or changed.refused)
 
-    def _reload_soon(self) -> None:
-        self._keep(self._reload())
-
-    def _asked_to_reload(self) -> None:
+    def _asked_to_reload(self, reload: Callable[[], Coroutine[Any, Any, Report]]) -> None:
         error = say("SIGHUP: reading models and keys again")
         if error is not None and error.errno == errno.EIO:
             self._end()  # the terminal has hung up: nobody asks for anything any more
         else:
-            self._reload_soon()
-
-    async def _take_commands(self, cleanup: contextlib.AsyncExitStack) -> None:
-        """Listen to `twinserve reload`, and watch the folder of models, where settings say so."""
-        if (every_s := self._settings.watch_models_s) is not None:
-            self._keep(self._models.watch(every_s, self._reload))
-        if self._settings.state_dir is None:
-            return
-        try:
-            await cleanup.enter_async_context(listening(self._settings.state_dir, self._reload))
-        except OSError as error:
-            say(f"warning: `twinserve reload` will not work, only SIGHUP will: {error.strerror or error}")
+            self._keep(reload())
 
     def _keep(self, work: Coroutine[Any, Any, object]) -> None:
         """Have something done beside the rest, until it is over or the service is."""
@@ -202,13 +210,15 @@ class Supervisor:
 
     def readiness(self, serving: frozenset[str], workers_ready: int, *, swapping: bool) -> Readiness:
         """Say what every worker is to answer at /health/ready."""
+        if self._models is None:
+            return Readiness(ready=False, models={})
         return self._models.catalogue.readiness(
             serving, workers_ready=workers_ready, stopping=self._stopping, swapping=swapping
         )
 
     def refused(self, reasons: Mapping[str, str]) -> None:
         """Take bundles that a worker refused out of the catalogue; they count as any other refused one."""
-        if fault := self._models.refuse(reasons):
+        if self._models is not None and (fault := self._models.refuse(reasons)):
             self.give_up(fault, hopeless=False)
 
     def changed(self) -> None:
@@ -275,8 +285,7 @@ class Supervisor:
             "metrics": self._metrics,
         }
 
-    def _introduce(self) -> None:
-        catalogue = self._models.catalogue
+    def _introduce(self, catalogue: Catalogue) -> None:
         names = ", ".join(
             f"{bundle.key} (default)" if bundle.key == catalogue.default_key else bundle.key
             for bundle in catalogue.bundles
@@ -284,6 +293,13 @@ class Supervisor:
         tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
         say(f"listening on {url(self._listener)} ({_who_may_call(self._keys)})")
+
+
+def _check_record_key(path: Path) -> None:
+    """Raises what read_signer raises. Imported only where there is such a key: workers start after this."""
+    from app.records import read_signer  # noqa: PLC0415
+
+    read_signer(path)
 
 
 def _who_may_call(keys: Keys | None) -> str:

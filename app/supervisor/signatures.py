@@ -12,11 +12,12 @@ import base64
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.core.bundle import MANIFEST_FILE, SIGNATURE_FILE, ManifestCheck
-from app.core.bundle.manifest import sha256_hex
 from app.core.errors import BundleRefused
+
+if TYPE_CHECKING:
+    from app.core.bundle import ManifestCheck
 
 
 class NoSignatureCheckError(Exception):
@@ -31,6 +32,10 @@ def signature_check(key: Path | None, scratch: Path | None) -> ManifestCheck | N
     """
     if key is None:
         return None
+    # Only where signatures are asked for: workers start after this.
+    from app.core.bundle import MANIFEST_FILE, SIGNATURE_FILE  # noqa: PLC0415
+    from app.core.bundle.manifest import sha256_hex  # noqa: PLC0415
+
     try:
         from model_signing import verifying  # noqa: PLC0415  (a second and 48 MiB that only this setting costs)
     except ModuleNotFoundError as error:

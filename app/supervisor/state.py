@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+FILE_BYTES = 256 * 1024
+"""First size of a file of metrics: some 1,500 values. It doubles when it is full: see app/telemetry/files.py."""
 
 
 @contextlib.contextmanager
@@ -39,3 +44,10 @@ def metrics_folder(state: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def allocate_metrics(folder: Path, *, slots: int) -> None:
+    """Make the files of so many workers at their first size. Raises OSError where the disk has no room for them."""
+    for slot, kind in itertools.product(range(slots), ("counter", "histogram")):
+        with (folder / f"{kind}_{slot}.db").open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)

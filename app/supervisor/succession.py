@@ -7,18 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from app.core.bundle import ALIASES_FILE, Bundle, Names
 from app.supervisor.catalogue import Catalogue, default_key
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a reload did, a line each, and whether anything was refused and what ran before goes on in its place."""
-
-    lines: tuple[str, ...]
-    refused: bool = False
+from app.supervisor.commands import Report
 
 
 def succeed(running: Catalogue, found: Catalogue, *, until: float) -> Catalogue:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import signal
 import socket
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from app.core.bundle import Bundle
 from app.runtime.control import Channel, FromWorker, Switch, ToWorker
 from app.supervisor.watching import Watch
+
+if TYPE_CHECKING:
+    from app.core.bundle import Bundle
 
 State = Literal["starting", "up", "ready", "leaving", "dead"]
 Target = Callable[..., None]
@@ -28,6 +31,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def enter(**arguments: Any) -> None:
     """Be a worker: the first function that runs in its process."""
+    gc.disable()  # until it serves: what is imported and loaded before is there to stay, and no garbage
     from app.worker import run_worker  # noqa: PLC0415  (the supervisor itself must never import what a worker needs)
 
     sys.exit(run_worker(**arguments))

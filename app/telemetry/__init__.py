@@ -8,7 +8,6 @@ them.
 
 from app.telemetry.drift import Drift
 from app.telemetry.facts import ModelFacts, States, facts_of
-from app.telemetry.files import allocate_metrics
 from app.telemetry.logs import JsonLines, log_to_stderr
 from app.telemetry.metrics import Telemetry
 from app.telemetry.sums import shared_registry
@@ -20,7 +19,6 @@ __all__ = [
     "ModelFacts",
     "States",
     "Telemetry",
-    "allocate_metrics",
     "facts_of",
     "log_to_stderr",
     "shared_registry",

@@ -1,8 +1,10 @@
-"""The files that worker processes count into: memory-mapped, and given by the disk before they are mapped."""
+"""The files that worker processes count into: memory-mapped, and given by the disk before they are mapped.
+
+The supervisor makes them at their first size, in app/supervisor/state.py.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from pathlib import Path
@@ -10,8 +12,6 @@ from typing import Any, ClassVar
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-_FILE_BYTES = 256 * 1024
-"""First size of a file of values: some 1,500 of them. It doubles when it is full."""
 _ENTRY_BYTES = 32
 """The most that a value takes beside its key."""
 
@@ -87,10 +87,3 @@ class SlotValue:
     def get(self) -> float:
         """What it is."""
         return self._value
-
-
-def allocate_metrics(folder: Path, *, slots: int) -> None:
-    """Make the files of so many workers at their first size. Raises OSError where the disk has no room for them."""
-    for slot, kind in itertools.product(range(slots), ("counter", "histogram")):
-        with (folder / f"{kind}_{slot}.db").open("xb") as file:
-            os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)

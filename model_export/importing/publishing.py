@@ -17,8 +17,9 @@ import onnx
 from app.core.bundle import CPU, CUDA, Draft, Golden, seal, write_bundle
 from app.core.bundle.contents import Source
 from app.core.errors import TwinserveError
-from app.core.modalities.base import Item, Limits, Modality, Window
+from app.core.modalities.base import Item, Limits, Modality, Ragged, Window
 from app.runtime.encoder import Encoder
+from app.runtime.padding import padding_matters
 from model_export.card import write_card
 from model_export.errors import CommandError
 from model_export.graphs import serialise, strip_metadata
@@ -82,6 +83,7 @@ def publish(
     together = encoder.encode(windows)
     compare("one by one and together", np.concatenate([encoder.encode([one]) for one in windows]), together, limit)
     _check_padding(encoder, windows, limit)
+    _tell_padding(encoder)
     further(encoder)
     golden = replace(golden, served=served)
     bundle = seal(draft, graph=graph, golden=golden, external_data=external, assets=assets)
@@ -132,6 +134,13 @@ def _check_padding(encoder: Encoder, windows: Sequence[Window], limit: float) ->
         compare(
             f"padding to {length}, which must change nothing", encoder.encode(longer), encoder.encode(shorter), limit
         )
+
+
+def _tell_padding(encoder: Encoder) -> None:
+    """Print whether padding is cut on CPU, as each start finds out anew. Where it is not, that costs time only."""
+    if isinstance(encoder.modality, Ragged):
+        reason = padding_matters(encoder, encoder.modality)
+        print(f"padding on CPU: {'cut to the longest of a run' if reason is None else f'stays as declared: {reason}'}")
 
 
 def _length(window: Window) -> int:

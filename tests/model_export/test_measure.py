@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ class Uneasy(Encoder):
 
     shift = 1e-3
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32) -> Vectors:
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32, **_: Any) -> Vectors:
         rows = []
         for place, item in enumerate(items):
             windows = self.encode(item.windows)
@@ -105,8 +106,8 @@ class OnTwoProviders(Encoder):
         super().__init__(bundle, device="cpu", threads=threads)
         self.device = device
 
-    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32) -> Vectors:
-        rows = super().embed_prepared(items, largest=largest)
+    def embed_prepared(self, items: Sequence[Prepared], *, largest: Largest = 32, **others: Any) -> Vectors:
+        rows = super().embed_prepared(items, largest=largest, **others)
         rows[0] += 1e-3 * (self.device == "cuda") * np.arange(rows.shape[1], dtype=np.float32)
         return rows
 

@@ -88,7 +88,7 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without another batch being run."""
-    for _ in range(10):
+    for _ in range(50):
         await asyncio.sleep(0)
 
 
@@ -333,6 +333,81 @@ async def test_the_pace_is_measured_on_full_batches() -> None:
     assert caught.value.retry_after_s == pytest.approx(900 * 0.01 - 1.0, rel=0.05)
 
 
+async def test_the_wait_for_a_turn_counts_what_lies_between_two_batches() -> None:
+    bench = Bench(cap=4, queue_items=400, seconds_per_item=0.01)
+    bench.seconds_per_batch = 0.04  # ten milliseconds an item
+    calls = [bench.call(range(8)) for _ in range(40)]
+    await settle()
+    for _ in range(80):
+        bench.now += 0.04  # as much again until the next batch is run: its callers are answered meanwhile
+        await bench.step()
+    await asyncio.gather(*calls)
+    bench.batcher.reserve(400)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    assert caught.value.retry_after_s == pytest.approx(0.02, rel=0.05)
+
+
+async def test_time_in_which_nobody_waited_is_no_part_of_a_turn() -> None:
+    bench = Bench(cap=4, queue_items=400, seconds_per_item=0.01)
+    bench.seconds_per_batch = 0.04
+    for _ in range(40):
+        bench.now += 60.0
+        call = bench.call(range(4))
+        await settle()
+        await bench.step()
+        await call
+    bench.batcher.reserve(400)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    assert caught.value.retry_after_s == pytest.approx(0.01, rel=0.05)
+
+
+async def test_a_refused_caller_can_ask_whether_the_queue_is_still_full() -> None:
+    bench = Bench(queue_items=10, seconds_per_item=0.5)
+    with bench.batcher.reserve(8):
+        with bench.batcher.reserve(2), pytest.raises(Overloaded) as caught:
+            bench.batcher.reserve(3)
+        still_full = caught.value.still_full
+        assert still_full is not None
+        assert still_full() is None  # not for one
+        bench.batcher.reserve(2)
+        assert still_full() == pytest.approx(0.5)
+    assert still_full() is None
+
+
+async def test_a_refused_bulk_caller_says_nothing_of_others() -> None:
+    bench = Bench(queue_items=10)
+    bench.batcher.reserve(10)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(9)
+    assert caught.value.still_full is None
+
+
+async def test_a_closed_queue_is_not_said_to_be_full() -> None:
+    bench = Bench(queue_items=2)
+    bench.batcher.reserve(2)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.reserve(1)
+    await bench.batcher.close()
+    assert caught.value.still_full is not None
+    assert caught.value.still_full() is None
+
+
+async def test_callers_of_a_large_batch_are_answered_over_several_turns_so_that_others_come_between() -> None:
+    bench = Bench(cap=32)
+    calls = [bench.call([payload]) for payload in range(32)]
+    await settle()
+    bench.executor.step()
+    answered = []
+    for _ in range(50):
+        await asyncio.sleep(0)
+        answered.append(sum(call.done() for call in calls))
+    steps = [later - earlier for earlier, later in itertools.pairwise([0, *answered])]
+    assert answered[-1] == 32
+    assert max(steps) <= 4
+
+
 async def test_waits_and_batches_are_reported_in_seconds() -> None:
     bench = Bench(cap=2)
     call = bench.call([1, 2, 3])
@@ -390,6 +465,60 @@ async def test_a_stream_of_single_compares_does_not_starve_a_large_batch(cap: in
     assert sum(payload >= 1000 for payload in between) >= len(between) // 2, "interactive items come first"
     for call in singles:
         call.cancel()
+
+
+async def test_a_stream_of_single_compares_does_not_starve_a_bulk_item_that_no_batch_finds_room_for() -> None:
+    """Batches run as many as fit into ten units; the bulk items take nine each, whoever came first goes first."""
+
+    def fitting(payloads: Sequence[int]) -> list[Any]:
+        spent, outcomes = 0, list[Any]()
+        for payload in payloads:
+            spent += 9 if payload < 1000 else 3
+            outcomes.append(Deferred(payload) if outcomes and spent > 10 else 2 * payload)
+        bench.ran.append([payload for payload, one in zip(payloads, outcomes, strict=True) if isinstance(one, int)])
+        return outcomes
+
+    bench = Bench(cap=16, queue_items=1000, run=fitting)
+    singles = [bench.call([1000 + number]) for number in range(16)]
+    await settle()
+    large = bench.call(range(9))
+    for number in range(1, 40):
+        singles += [bench.call([1000 + 16 * number + place]) for place in range(4)]
+        await settle()
+        await bench.step()
+    assert large.done()
+    assert sum(len(batch) == 3 for batch in bench.ran) > 20, "interactive items get their batches too"
+    for call in singles:
+        call.cancel()
+
+
+async def test_callers_who_ask_again_as_they_are_answered_share_the_next_batch_with_who_waits() -> None:
+    bench = Bench(cap=8)
+
+    async def caller(number: int) -> None:
+        for again in (0, 10):
+            await bench.call([number + again])
+            await asyncio.sleep(0)  # what is between an answer and the next request
+
+    first = [asyncio.create_task(caller(number)) for number in (1, 2)]
+    await settle()
+    bench.call([3])
+    await bench.step()
+    await bench.step()
+    assert bench.ran == [[1, 2], [3, 11, 12]]
+    await asyncio.gather(*first)
+
+
+async def test_a_full_batch_waits_for_no_one() -> None:
+    bench = Bench(cap=2)
+    calls = [bench.call([number]) for number in range(4)]
+    await settle()
+    bench.executor.step()
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert len(bench.executor.waiting) == 1
+    await bench.step()
+    assert [await call for call in calls] == [[0], [2], [4], [6]]
 
 
 async def test_a_bad_payload_fails_alone_and_with_its_own_error() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+import time
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
 
-from app.core.bundle import CPU, Bundle, Embedding, Golden, Graph, seal
+from app.core.bundle import CPU, CUDA, Bundle, Embedding, Golden, Graph, seal
 from app.core.errors import BundleRefused, Internal, UnusableInput
 from app.core.modalities.base import Limits, Prepared, Window, stack
 from app.runtime.encoder import LADDER, Encoder
+from app.runtime.engine import Speed, speed
 from tests.tiny import DIMENSION, make_tiny, open_tiny, serialise, tiny_draft, tiny_graph, tiny_item, tiny_pixels
 
 LIMITS = Limits()
@@ -54,9 +56,9 @@ def test_only_batch_sizes_of_the_ladder_are_run(encoder: Encoder, monkeypatch: p
     ran: list[int] = []
     run = encoder._run
 
-    def counting(batch: Sequence[Window]) -> Any:
+    def counting(batch: Sequence[Window], collate: Any) -> Any:
         ran.append(len(batch))
-        return run(batch)
+        return run(batch, collate)
 
     monkeypatch.setattr(encoder, "_run", counting)
     encoder.encode(windows(77))
@@ -140,10 +142,61 @@ def test_golden_items_that_cannot_be_prepared_refuse_the_bundle() -> None:
         open_tiny(golden_with(items=({"bytes": b"no picture"},) * 4)).replay_golden()
 
 
-def test_every_ladder_size_is_warmed_and_measured(encoder: Encoder) -> None:
+def timed(encoder: Encoder, monkeypatch: pytest.MonkeyPatch, seconds: Mapping[int, float]) -> Encoder:
+    """The encoder, each of whose batches takes so many seconds, by its size."""
+    monkeypatch.setattr(encoder, "_seconds", lambda windows: seconds[len(windows)])
+    return encoder
+
+
+def even(per_item: float) -> dict[int, float]:
+    return {size: size * per_item for size in LADDER}
+
+
+def test_a_batch_of_each_size_that_counts_is_really_run(encoder: Encoder) -> None:
     [seconds] = encoder.warm().values()
-    assert sorted(seconds) == sorted(LADDER)
+    assert sorted(seconds) == [1, 32]
     assert all(taken > 0 for taken in seconds.values())
+
+
+def test_time_that_others_took_does_not_count_on_one_thread_of_a_cpu(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = encoder._run
+
+    def interrupted(batch: Sequence[Window], collate: Any) -> Any:
+        time.sleep(0.02)
+        return run(batch, collate)
+
+    monkeypatch.setattr(encoder, "_run", interrupted)
+    assert encoder._seconds(windows(1)) < 0.02
+    side_by_side = Encoder(encoder.bundle, device="cpu", threads=2)
+    monkeypatch.setattr(side_by_side, "_run", interrupted)
+    assert side_by_side._seconds(windows(1)) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("seconds", "run", "largest"),
+    [
+        (even(0.001), [1, 32], 32),  # it surely fits
+        (even(0.002), [1, 16, 32], 16),
+        (even(0.002) | {16: 0.02, 32: 0.03}, [1, 16, 32], 32),  # a batch is quicker than its items one by one
+        (even(0.002) | {8: 0.045, 16: 0.09}, [1, 8, 16], 8),  # or slower
+        (even(0.06), [1], 1),
+        (even(0.03), [1, 2], 1),
+    ],
+)
+def test_on_cpu_sizes_that_surely_fit_are_not_run_and_the_largest_within_the_limit_is_found(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], run: list[int], largest: int
+) -> None:
+    [taken] = timed(encoder, monkeypatch, seconds).warm(limit_s=0.05).values()
+    assert sorted(taken) == run
+    assert speed(taken, 0.05) == Speed(largest, seconds[largest] / largest)
+
+
+def test_elsewhere_every_size_within_the_limit_is_run(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(encoder), "provider", CUDA)
+    [taken] = timed(encoder, monkeypatch, even(0.002)).warm(limit_s=0.05).values()
+    assert sorted(taken) == [1, 2, 4, 8, 16, 32]
 
 
 def test_warming_stops_at_the_first_size_that_takes_too_long(encoder: Encoder) -> None:

@@ -252,10 +252,10 @@ async def test_item_that_fails_in_the_model_fails_alone(tiny: Registry, caplog: 
         def __getattr__(self, name: str) -> Any:
             return getattr(model.encoder, name)
 
-        def embed_prepared(self, items: Sequence[Prepared], *, largest: Any) -> Any:
+        def embed_prepared(self, items: Sequence[Prepared], **options: Any) -> Any:
             if any(np.array_equal(item.windows[0]["pixels"], pixels["pixels"]) for item in items):
                 raise RuntimeError("poisoned")
-            return model.encoder.embed_prepared(items, largest=largest)
+            return model.encoder.embed_prepared(items, **options)
 
     registry = altered(model, encoder=Poisoned())
     service = Service(lambda: registry, NullObserver(), EXECUTOR, today)

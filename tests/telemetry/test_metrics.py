@@ -16,7 +16,8 @@ from prometheus_client import generate_latest
 
 from app import __version__
 from app.core.observe import Observer
-from app.telemetry import ModelFacts, States, Telemetry, allocate_metrics, shared_registry
+from app.supervisor.state import allocate_metrics
+from app.telemetry import ModelFacts, States, Telemetry, shared_registry
 
 COUNT_THEN_DIE = """
 import os, signal, sys

@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=0)]
 class Frozen(BaseModel):
     """A value of calibration.json: it never changes, and a field it does not know is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Rate(Frozen):

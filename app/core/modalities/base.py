@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,17 @@ class Modality(Protocol):
 
     def examples(self) -> Sequence[Window]:
         """One synthetic window for each bucket, for warm-up and for measuring."""
+
+
+@runtime_checkable
+class Ragged(Modality, Protocol):
+    """A modality that offers more: its windows differ in length until `collate` pads them, and may be padded less."""
+
+    def length(self, window: Window) -> int:
+        """Steps of a window before padding. An example's are those to which its bucket is padded."""
+
+    def collate_to(self, windows: Sequence[Window], length: int) -> dict[str, Array]:
+        """Stack windows of any buckets, padded to `length` steps, which none exceeds, as `collate` pads them."""
 
 
 def stack(windows: Sequence[Window]) -> dict[str, Array]:

@@ -132,13 +132,26 @@ def words(count: int) -> str:
     return " ".join(("how", "do", "my", "card", "shop", "bill", "the")[place % 7] for place in range(count))
 
 
-def mean_graph(tokens: int = 400) -> bytes:
-    """Ids and mask, int64 (batch, length), to float32 (batch, 8): the mean under the mask, of unit length."""
+def mean_graph(tokens: int = 400, *, masked: bool = True, block: int = 1) -> bytes:
+    """Ids and mask, int64 (batch, length), to float32 (batch, 8): the mean under the mask, of unit length.
+
+    One that is not `masked` takes the mask and pays no heed to it; `block` is what it takes whole multiples of.
+    """
     table = np.random.default_rng(5).normal(0, 1, (tokens, DIMENSION)).astype(np.float32)
-    constants: dict[str, npt.NDArray[Any]] = {"table": table, "last": np.array([2]), "across": np.array([1])}
+    constants: dict[str, npt.NDArray[Any]] = {
+        "table": table,
+        "last": np.array([2]),
+        "across": np.array([1]),
+        "least": np.array(0.0 if masked else 1.0, dtype=np.float32),
+        "blocks": np.array([0, -1, block * DIMENSION]),
+        "steps": np.array([0, -1, DIMENSION]),
+    }
     nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["table", "input_ids"], ["gathered"]),
+        helper.make_node("Reshape", ["gathered", "blocks"], ["blocked"]),
+        helper.make_node("Reshape", ["blocked", "steps"], ["rows"]),
+        helper.make_node("Cast", ["attention_mask"], ["told"], to=TensorProto.FLOAT),
+        helper.make_node("Max", ["told", "least"], ["mask"]),
         helper.make_node("Unsqueeze", ["mask", "last"], ["weights"]),
         helper.make_node("Mul", ["rows", "weights"], ["kept"]),
         helper.make_node("ReduceSum", ["kept", "across"], ["sums"], keepdims=0),
@@ -162,8 +175,13 @@ def mean_graph(tokens: int = 400) -> bytes:
     return serialised
 
 
-def encoder(tokenizer: bytes, items: tuple[Mapping[str, Any], ...] = ({"text": "how"},), **changes: Any) -> Encoder:
-    """An encoder as it is served, on a sealed bundle whose golden items are `items`."""
+def encoder(
+    tokenizer: bytes,
+    items: tuple[Mapping[str, Any], ...] = ({"text": "how"},),
+    graph: bytes | None = None,
+    **changes: Any,
+) -> Encoder:
+    """An encoder as it is served, on a sealed bundle whose golden items are `items`; `changes` are of the params."""
     draft = tiny_draft(
         name="words",
         modality=ModalityChoice(name="text", params={**PARAMS, **changes}),
@@ -171,7 +189,7 @@ def encoder(tokenizer: bytes, items: tuple[Mapping[str, Any], ...] = ({"text": "
         embedding=Embedding(dimension=DIMENSION, normalized=True, metric="cosine"),
     )
     rows = np.tile(np.eye(1, DIMENSION, dtype=np.float32), (len(items), 1))
-    assets, graph = {"tokenizer.json": tokenizer}, mean_graph()
+    assets, graph = {"tokenizer.json": tokenizer}, graph or mean_graph()
     for _ in range(2):  # first with any vectors, then with those that it gives
         golden = Golden(items, rows, rows, {CPU: 1e-6}, "self")
         opened = open_tiny(seal(draft, graph=graph, golden=golden, assets=assets))

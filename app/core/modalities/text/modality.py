@@ -146,7 +146,15 @@ class TextModality:
 
         Padded places hold pad_id among the ids, and 0 in mask and types.
         """
-        shape = (len(windows), self._padded(windows[0]))
+        return self.collate_to(windows, self._padded(windows[0]))
+
+    def length(self, window: Window) -> int:
+        """Tokens, special ones counted."""
+        return len(window[IDS])
+
+    def collate_to(self, windows: Sequence[Window], length: int) -> dict[str, Array]:
+        """The same for windows of any bucket, padded to `length` tokens."""
+        shape = (len(windows), length)
         padded: dict[str, Array] = {}
         for name in self.params.inputs:
             padded[name] = np.full(shape, self.params.pad_id if name == IDS else 0, dtype=np.int64)
