@@ -132,3 +132,20 @@ class Repertoire:
             if now == last != self._seen:
                 await reload()
             last = now
+
+
+def read_repertoire(
+    settings: Settings, fleet: Fleet, say: Callable[[str], object], *, check: ManifestCheck | None
+) -> Repertoire:
+    """Read the folder of models for the first time, and say what is refused.
+
+    Raises BundleRefused, in one line, where what is left must not be served.
+    """
+    catalogue = read_catalogue(settings.models, settings.default_model, check=check)
+    for key, reason in catalogue.refused.items():
+        say(f"refused {key}: {reason}")
+    for alias, meant in catalogue.dangling().items():
+        say(f"warning: alias {alias} means {meant}, which is not there")
+    if fault := catalogue.fault(strict=settings.strict_models):
+        raise BundleRefused(f"{fault} (models are looked for in {settings.models})")
+    return Repertoire(settings, catalogue, fleet, say, check=check)

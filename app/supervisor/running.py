@@ -73,7 +73,9 @@ def serve(settings: Settings, *, target: Target = enter) -> int:
         try:
             keys = None if settings.keys_file is None else read_keys(settings.keys_file)
             if settings.record_key_file is not None:
-                _check_record_key(settings.record_key_file)
+                from app.records import read_signer  # noqa: PLC0415  (workers start after this, and few have such a key)
+
+                read_signer(settings.record_key_file)
             check = signature_check(settings.signing_key, folder)
         except (KeysRefused, NoSignatureCheckError, ValueError) as error:
             named = f"TWINSERVE_RECORD_KEY_FILE={settings.record_key_file}: {error}"
@@ -152,20 +154,11 @@ class Supervisor:
         return self._exit_code
 
     def _read_models(self) -> Repertoire:
-        """Read the folder of models and say what is refused; raises BundleRefused where the rest cannot be served."""
+        """Raises BundleRefused as read_repertoire does."""
         # Numpy and the models of evidence, which the workers need not wait for.
-        from app.supervisor.catalogue import read_catalogue  # noqa: PLC0415
-        from app.supervisor.repertoire import Repertoire  # noqa: PLC0415
+        from app.supervisor.repertoire import read_repertoire  # noqa: PLC0415
 
-        settings = self._settings
-        catalogue = read_catalogue(settings.models, settings.default_model, check=self._check)
-        for key, reason in catalogue.refused.items():
-            say(f"refused {key}: {reason}")
-        for alias, meant in catalogue.dangling().items():
-            say(f"warning: alias {alias} means {meant}, which is not there")
-        if fault := catalogue.fault(strict=settings.strict_models):
-            raise BundleRefused(f"{fault} (models are looked for in {settings.models})")
-        return Repertoire(settings, catalogue, self._fleet, say, check=self._check)
+        return read_repertoire(self._settings, self._fleet, say, check=self._check)
 
     async def _serve(self, models: Repertoire, cleanup: contextlib.AsyncExitStack) -> None:
         """Serve these models, and take commands from now on."""
@@ -293,13 +286,6 @@ class Supervisor:
         tuned = f", tuned by {self._settings.tuned}" if self._settings.tuned is not None else ""
         say(f"version {__version__}, {self._size} workers, device {self._settings.device}{tuned}, serving {names}")
         say(f"listening on {url(self._listener)} ({_who_may_call(self._keys)})")
-
-
-def _check_record_key(path: Path) -> None:
-    """Raises what read_signer raises. Imported only where there is such a key: workers start after this."""
-    from app.records import read_signer  # noqa: PLC0415
-
-    read_signer(path)
 
 
 def _who_may_call(keys: Keys | None) -> str:
