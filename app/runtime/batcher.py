@@ -272,9 +272,8 @@ class Batcher(Generic[T, R]):
                 item.future.set_result(outcome)
         self._wake_up = None
         if left := done[ANSWERS_A_TURN:]:
-            self._wake_up = loop.call_soon(
-                self._answer, loop, left, turns
-            )  # whoever asks again meanwhile begins no batch
+            # Whoever asks again meanwhile begins no batch.
+            self._wake_up = loop.call_soon(self._answer, loop, left, turns)
         elif self._queue or turns:
             self._wake_up = loop.call_soon(self._linger, loop, len(self._queue), turns)
 
