@@ -31,6 +31,8 @@ HEIGHT = (-4.0, 4.0)
 LOG_SLOPE = (np.log(2.5), 1.8)
 """Mean and standard deviation of the log-odds at the reference, and of the logarithm of the slope there."""
 WANDER = 0.35
+WEIGHT = (1.5, 1.0)
+CLIP = (-6.0, 6.0)
 """Standard deviation of the change of a log slope over one unit of deviate."""
 ANSWER_WEIGHT = 0.6
 """What an answer counts for in the bounds: less than one, since no curve follows the truth in every bend. By trial on
@@ -76,18 +78,30 @@ def fit_curve(frame: Frame, answers: Answers, weight: float = 1.0) -> Curve:
     Deviates are those of pairs that do not match, which the curve itself tells apart: so fitting alternates with
     counting them, half a step each time.
     """
-    deviate = norm.isf(frame.middle)
+    score, shared = norm.isf(frame.middle), norm.isf(frame.shared_middle)
+    impostors = frame.count.astype(np.float64)
     centre = np.zeros(PARAMETERS)
     for turn in range(TURNS):
-        basis = _basis(deviate)[frame.bin]
-        centre, covariance = _climb(centre, basis, frame.nearness, answers, weight)
-        chance = expit(_log_odds(centre, basis, frame.nearness))
+        basis = _basis(score)[frame.bin]
+        nearness = _nearness(score[frame.bin], shared[frame.shared_bin], impostors)
+        centre, covariance = _climb(centre, basis, nearness, answers, weight)
+        chance = expit(_log_odds(centre, basis, nearness))
         if turn < TURNS - 1:
-            impostors = np.bincount(frame.bin, weights=frame.count * (1.0 - chance))
-            above = np.cumsum(impostors) - impostors / 2.0
-            own = norm.isf(np.clip(above / impostors.sum(), 1e-9, 1.0 - 1e-9))
-            deviate = (deviate + own) / 2.0
-    return Curve(basis, frame.nearness, centre, covariance)
+            impostors = frame.count * (1.0 - chance)
+            score = (score + _deviates(frame.bin, impostors)) / 2.0
+            shared = (shared + _deviates(frame.shared_bin, impostors)) / 2.0
+    return Curve(basis, nearness, centre, covariance)
+
+
+def _deviates(bins, impostors):
+    held = np.bincount(bins, weights=impostors)
+    above = np.cumsum(held) - held / 2.0
+    return norm.isf(np.clip(above / held.sum(), 1e-9, 1.0 - 1e-9))
+
+
+def _nearness(score, shared, impostors):
+    alike = (impostors * score * shared).sum() / (impostors * score * score).sum()
+    return np.clip((shared - alike * score) / np.sqrt(max(1.0 - alike * alike, 1e-6)), *CLIP)
 
 
 def draw_matches(frame: Frame, answers: Answers, draws: int, seed: int) -> Float64:
@@ -142,13 +156,13 @@ def _rises(parameters: Float64) -> Float64:
 def _log_odds(parameters: Float64, basis: Float64, nearness: Float64) -> Float64:
     """Log-odds of a match: parameters (..., p), basis (n, knots), nearness (n,) -> (..., n)."""
     heights = HEIGHT[0] + HEIGHT[1] * parameters[..., :1] + _rises(parameters) @ _RISES.T
-    return np.asarray(heights @ basis.T + parameters[..., -1:] * nearness)
+    return np.asarray(heights @ basis.T + (WEIGHT[0] + WEIGHT[1] * parameters[..., -1:]) * nearness)
 
 
 def _gradient(parameters: Float64, basis: Float64, nearness: Float64) -> Float64:
     slopes = (_RISES * _rises(parameters)) @ _WALK
     heights = np.concatenate([np.full((len(KNOTS), 1), HEIGHT[1]), slopes], axis=1)
-    return np.concatenate([basis @ heights, nearness[:, np.newaxis]], axis=1)
+    return np.concatenate([basis @ heights, WEIGHT[1] * nearness[:, np.newaxis]], axis=1)
 
 
 def _basis(deviate: Float64) -> Float64:

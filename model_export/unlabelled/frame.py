@@ -25,7 +25,8 @@ Small = npt.NDArray[np.int32]
 MAX_ITEMS = 4000
 """Items whose pairs are all looked at: 8 million pairs, about 1 GB while they are sorted."""
 SCORE_BINS = 240
-NEARNESS_EDGES = np.array([-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5])
+SHARED_BINS = 60
+NEIGHBOURHOOD = 5.0
 NEIGHBOURS = 5
 """A pair is a near one where either item is among so many most alike ones of the other."""
 
@@ -45,9 +46,10 @@ class Frame:
     cell: Small
     near: npt.NDArray[np.bool_]
     edges: Integers
+    shared_edges: Integers
     count: Integers
     bin: Integers
-    nearness: Float64
+    shared_bin: Integers
 
     def __len__(self) -> int:
         return len(self.score)
@@ -56,6 +58,10 @@ class Frame:
     def middle(self) -> Float64:
         """The share of all pairs that score higher than the middle of each bin, (bins,)."""
         return np.asarray((self.edges[:-1] + self.edges[1:]) / 2.0 / len(self))
+
+    @cached_property
+    def shared_middle(self) -> Float64:
+        return np.asarray((self.shared_edges[:-1] + self.shared_edges[1:]) / 2.0 / len(self))
 
     @cached_property
     def by_cell(self) -> tuple[Integers, Integers]:
@@ -78,30 +84,43 @@ def build_frame(vectors: Float32, unit: Integers, metric: Metric) -> Frame:
     first, second = first[order], second[order]
     ahead, behind = rank[first, second], rank[second, first]
     score = scores[first, second]
-    nearness = _nearness(np.log(ahead) + np.log(behind))
-    bins = np.unique(np.round(np.geomspace(1, len(score), SCORE_BINS)).astype(np.int64))
-    edges = np.concatenate([[0], bins])
+    shared = _shared(rank)[first, second]
+    edges, shared_edges = _edges(len(score), SCORE_BINS), _edges(len(score), SHARED_BINS)
+    place = np.empty(len(score), np.int64)
+    place[np.argsort(-shared, kind="stable")] = np.arange(len(score))
     row = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
-    width = len(NEARNESS_EDGES) + 1
-    key = row * width + np.digitize(nearness, NEARNESS_EDGES)
-    held = np.bincount(key, minlength=len(bins) * width)
+    width = len(shared_edges) - 1
+    key = row * width + np.searchsorted(shared_edges, place, side="right") - 1
+    held = np.bincount(key, minlength=(len(edges) - 1) * width)
     used = np.flatnonzero(held)
     number = np.zeros(len(held), np.int32)
     number[used] = np.arange(len(used))
-    cell, count = number[key], held[used]
     near = np.minimum(ahead, behind) <= NEIGHBOURS
     return Frame(
         items=len(vectors),
         first=first,
         second=second,
         score=score,
-        cell=cell,
+        cell=number[key],
         near=near,
         edges=edges,
-        count=count,
+        shared_edges=shared_edges,
+        count=held[used],
         bin=used // width,
-        nearness=np.bincount(cell, weights=nearness) / count,
+        shared_bin=used % width,
     )
+
+
+def _edges(pairs, bins):
+    return np.concatenate([[0], np.unique(np.round(np.geomspace(1, pairs, bins)).astype(np.int64))])
+
+
+def _shared(rank):
+    away = rank.astype(np.float64)
+    np.fill_diagonal(away, 0.0)
+    weight = np.exp(-away / NEIGHBOURHOOD)
+    weight /= np.linalg.norm(weight, axis=1, keepdims=True)
+    return weight @ weight.T
 
 
 def _ranks(scores: Float32) -> Small:
@@ -111,16 +130,6 @@ def _ranks(scores: Float32) -> Small:
     for row, own in enumerate(scores):
         rank[row, np.argsort(-own, kind="stable")] = places
     return rank
-
-
-def _nearness(ranks: Float32 | Float64) -> Float64:
-    """Normal deviates of `ranks` (pairs,), low ones highest, less what the order of the pairs predicts of them."""
-    by_score = deviates(len(ranks))
-    by_rank = np.empty(len(ranks))
-    by_rank[np.argsort(ranks, kind="stable")] = by_score
-    alike = float((by_score * by_rank).mean() / np.square(by_score).mean())
-    spread = np.sqrt(max(1.0 - alike * alike, 1e-6))
-    return np.asarray((by_rank - alike * by_score) / spread)
 
 
 def deviates(count: int) -> Float64:
