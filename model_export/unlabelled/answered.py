@@ -220,8 +220,8 @@ def _without_matches(
     counts pairs of independent things.
 
     The bootstrap of items takes each for a thing of its own. Now it is known how many of the items are of one, so that
-    its interval grows by the design effect (Kish 1965, "Survey sampling", 5.4) and by Student's t of so few things,
-    unless that of items drawn together is wider still; and by what is in doubt about matches.
+    its interval grows by the design effect (Kish 1965, "Survey sampling", 5.4) and by Student's t of so few things; by
+    as much as that of items drawn together is wider; and by what is in doubt about matches.
     """
     above = np.cumsum(matching[:, ::-1], axis=1)[:, ::-1][:, 1:]
     few, middle, many = np.quantile(above, (0.025, 0.5, 0.975), axis=0)
@@ -231,8 +231,8 @@ def _without_matches(
     value = np.minimum.accumulate(np.clip((every - middle) / left, 0.0, 1.0))
     things = max(items / alike, 2.0)
     wider = np.sqrt(alike * things / (things - 1.0)) * student.ppf(0.975, things - 1.0) / norm.isf(0.025)
-    under = np.maximum((every - least) * wider, every - random.together.low)
-    over = np.maximum((most - every) * wider, random.together.high - every)
+    under = _add_errors(every - least, wider, every - random.together.low)
+    over = _add_errors(most - every, wider, random.together.high - every)
     low = value - (under + many - middle) / left
     high = value + (over + middle - few) / left
     low = np.minimum.accumulate(np.clip(low, 0.0, value))
@@ -240,6 +240,12 @@ def _without_matches(
     return ImpostorCurve(
         impostor=random.curve.impostor, **_columns(np.array(random.curve.thresholds, np.float32), value, low, high)
     )
+
+
+def _add_errors(error: Float64, wider: float, together: Float64) -> Float64:
+    """The error of items `wider` for the things they show, with what look-alikes add to that of items: as variances."""
+    looks = np.maximum(np.square(together) - np.square(error), 0.0)
+    return np.asarray(np.sqrt(np.square(error * wider) + looks))
 
 
 def _alike(share: Rate, items: int) -> float:

@@ -47,6 +47,17 @@ def test_two_hundred_answers_tell_fnmr_and_its_interval_covers(trials: list[Tria
     assert sum(rate.low <= true <= rate.high for rate, true in kept) >= len(kept) - 1
 
 
+def test_neighbours_that_items_share_tell_fnmr_of_an_encoder_that_misses_a_third() -> None:
+    """Ten items a thing: by scores alone, one answering in sixteen told it."""
+    one = try_once(made(60, 10, 1.2), 200, (50, 50, 50, 50), np.random.default_rng(5))
+    kept = [told.fnmr for told in one.told if told is not None]
+    assert len(kept) >= 3
+    for rate, true in kept:
+        assert true > 0.2
+        assert rate.low <= true <= rate.high
+        assert abs(rate.value - true) < 0.12
+
+
 def test_fmr_of_other_identities_is_within_the_bound_that_hidden_matches_only_raise(trials: list[Trial]) -> None:
     for one in trials:
         assert one.random is not None
