@@ -46,7 +46,7 @@ class Work:
     def answer(self, bodies: Sequence[bytes], cap: int, trim: bool) -> list[Values]:
         """Answer requests that are in hand together, in batches of at most `cap` items of one bucket.
 
-        `trim` cuts padding to the longest of the batch, which the service's warmed shapes do not.
+        `trim` cuts padding to the longest of the batch, as the service does where a graph was shown to allow it.
         """
         parsed = [jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True) for body in bodies]
         items = [_items(body) for body in parsed]
