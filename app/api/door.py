@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -115,7 +114,7 @@ class Door:
         wait_s = self._wait_s(scope)
         if wait_s is None or ALWAYS_OPEN.fullmatch(self._path(scope)):
             return None
-        headers = Headers(scope=scope)
+        headers = _by_name(scope)
         request_id = _request_id(headers).encode()
         retry_after_s = max(1, math.ceil(wait_s))
         pieces = overloaded_on_the_wire(FULL, retry_after_s, id_bytes=len(request_id), keep_alive=keep_alive)
