@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class Batcher(Generic[T, R]):
-    """Runs `run` on batches of at most `cap` payloads, at most `in_flight` batches at a time.
+    """Runs `run` on batches of at most `cap` payloads, at most `in_flight` batches at a time; lives on one event loop.
 
     `run` maps payloads to as many outcomes, in order; it is called in `executor`, or on the event loop where the batch
     is expected to take less than `inline_below_s`. It may defer items, though never all of them. `queue_items` bounds
@@ -244,6 +244,7 @@ class Batcher(Generic[T, R]):
             self._measure(items, seconds, now, full=len(batch) == self._cap or items < len(batch))
         self._ended_at = now if self._queue or items < len(batch) else None
         self._on_batch(items, seconds)
+        # Before any item leaves `_taken`: should an observer fail, `_die` answers all who are in it.
         for item, outcome in zip(batch, outcomes, strict=True):
             if not isinstance(outcome, Deferred):
                 self._on_queued(item.taken_at - item.since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,9 @@ def printed_tables(printed: str) -> dict[str, list[str]]:
 class Service:
     """The real application, as a synchronous transport: what RemoteSubject meets behind --url."""
 
-    def __init__(self, *bundles: Bundle, **changes: Any) -> None:
-        self.app = make_app(load(*bundles), **changes)
+    def __init__(self, runner: asyncio.Runner, bundle: Bundle, **changes: Any) -> None:
+        self.app = make_app(load(bundle), **changes)
+        self.runner = runner
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -105,15 +107,22 @@ class Service:
                 )
                 return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
-        return asyncio.run(send())
+        return self.runner.run(send())
 
     def client(self) -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self), base_url="http://twinserve")
 
 
 @pytest.fixture
-def service(work: Path) -> Service:
-    return Service(read_bundle(work / "models" / "tiny" / "1.0.1"))
+def runner() -> Iterator[asyncio.Runner]:
+    """One event loop for all requests of a test: an engine lives on one."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def service(work: Path, runner: asyncio.Runner) -> Service:
+    return Service(runner, read_bundle(work / "models" / "tiny" / "1.0.1"))
 
 
 def test_a_running_service_gives_the_same_figures_as_its_bundle(
@@ -147,9 +156,9 @@ def test_an_item_that_the_service_refuses_is_left_out_and_the_rest_goes_on(servi
         subject.embed([{"bytes": b""}])
 
 
-def test_a_request_too_large_as_a_whole_is_sent_in_halves(work: Path) -> None:
+def test_a_request_too_large_as_a_whole_is_sent_in_halves(work: Path, runner: asyncio.Runner) -> None:
     # a picture is some hundred bytes: thirty of them are too many, one is not
-    small = Service(read_bundle(work / "models" / "tiny" / "1.0.1"), max_body_bytes=4000)
+    small = Service(runner, read_bundle(work / "models" / "tiny" / "1.0.1"), max_body_bytes=4000)
     items = [tiny_item(at, 0) for at in range(30)]
     rows = RemoteSubject("http://twinserve", "tiny", small.client()).embed(items)
     assert rows.kept.all()
