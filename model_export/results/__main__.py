@@ -128,6 +128,7 @@ def _add_unlabelled(command: argparse.ArgumentParser) -> None:
     command.add_argument("--items", type=int, default=600, help="items of a collection, about (600)")
     command.add_argument("--ask", type=int, nargs="+", default=[50] * 4, metavar="N", help="questions of each round")
     command.add_argument("--repeats", type=int, default=200)
+    command.add_argument("--seed", type=int, default=0, help="of the draws of collections and questions (0)")
     command.set_defaults(run=_unlabelled)
 
 
@@ -213,7 +214,6 @@ def _claims(chosen: argparse.Namespace) -> None:
 
 
 def _unlabelled(chosen: argparse.Namespace) -> None:
-    from model_export.beside import PAIR_SEED
     from model_export.pairs import read_pairs
     from model_export.recipe import read_recipe
     from model_export.results.unlabelled import compare_unlabelled, embed_recipe, embed_table
@@ -224,7 +224,7 @@ def _unlabelled(chosen: argparse.Namespace) -> None:
         sets = embed_recipe(subject, read_recipe(chosen.recipe))
     else:
         sets = iter([embed_table(subject, chosen.pairs.name, read_pairs(chosen.pairs, subject.form))])
-    compare_unlabelled(sets, items=chosen.items, questions=chosen.ask, repeats=chosen.repeats, seed=PAIR_SEED)
+    compare_unlabelled(sets, items=chosen.items, questions=chosen.ask, repeats=chosen.repeats, seed=chosen.seed)
 
 
 def _own_pairs(chosen: argparse.Namespace) -> None:

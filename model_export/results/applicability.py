@@ -21,7 +21,7 @@ from model_export.card import Row, markdown_table
 from model_export.datasets import LabelledItems
 from model_export.errors import CommandError
 from model_export.measure import Embeddings
-from model_export.own_kind import fit_own_kind_at
+from model_export.own_kind import fit_own_kind
 from model_export.populations import read_splits
 from model_export.recipe import Recipe, read_recipe
 from model_export.results.foreign import foreign_items
@@ -70,24 +70,18 @@ def refused(subject: LocalSubject, items: Sequence[Item]) -> Refused:
     return Refused(len(items), len(items) - len(rows.vectors), int(outside.sum()))
 
 
-def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused | None]:
-    """(how it was measured, what is refused) of held-out items of the recipe's own population; None where its units
-    are too few to hold one out.
-    """
+def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused]:
+    """(how it was measured, what is refused) of items of the recipe's own population."""
     splits = read_splits(recipe)
     if splits.test is not None:
         return "test identities", refused(subject, splits.test.items)
     if len(np.unique(splits.calibration.unit)) < FEWEST:
-        return "too few units", None
+        return "training identities", refused(subject, splits.training.items)
     return "cross-fitted", _cross_fitted(subject, splits.calibration, recipe.seed)
 
 
 def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refused:
-    """Models of the bundle's own level, fitted without the units that they judge."""
-    calibration = subject.calibration
-    model = None if calibration is None else calibration.applicability or calibration.input_applicability
-    if model is None:
-        raise CommandError(f"{subject.key}: has no applicability model")
+    """Models by the rule of every bundle, fitted without the units that they judge."""
     rows = subject.embed(pool.items)
     assert rows.summaries is not None  # a local subject sums its items up
     unit = pool.unit[rows.kept]
@@ -97,8 +91,7 @@ def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refu
         for part in np.array_split(units, min(FOLDS, len(units))):
             judged = np.isin(unit, part)
             others = replace(rows, vectors=rows.vectors[~judged], summaries=rows.summaries[~judged])
-            level = max(model.level, 2.0 / (len(others.vectors) + 1))  # fewer items support a little less
-            fitted = fit_own_kind_at(level, others, unit[~judged], seed)
+            fitted = fit_own_kind(others, unit[~judged], seed)
             outside += int(_outside(rows, *fitted.values())[judged].sum())
     return Refused(len(pool), len(pool) - len(unit), outside / REPEATS)
 
@@ -122,8 +115,6 @@ def _recipe_of(subject: LocalSubject, recipes: Path) -> Recipe:
     return read_recipe(recipes / named)
 
 
-def _row(subject: LocalSubject, kind: str, found: Refused | None) -> Row:
-    if found is None:
-        return (subject.key, kind, *["not measured"] * 4)
+def _row(subject: LocalSubject, kind: str, found: Refused) -> Row:
     counts = (found.unusable + found.outside, found.unusable, found.outside)
     return (subject.key, kind, str(found.items), *(f"{count / found.items:.1%}" for count in counts))

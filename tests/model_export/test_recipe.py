@@ -105,7 +105,7 @@ def test_people_who_trained_a_bundle_are_never_its_evidence(
     write_tiny_heartbeats(tmp_path / "data" / "ecg_id")
     monkeypatch.setenv("TWINSERVE_DATA", str(tmp_path / "data"))
     recipe = write_tiny_recipe("heartbeat", tmp_path / "r.toml", held_out="12", held_out_several_days="5")
-    assert main(["calibrate", "models/heartbeat/1.0.2", "--recipe", str(recipe), "--out", str(tmp_path)]) == 1
+    assert main(["calibrate", "models/heartbeat/1.0.3", "--recipe", str(recipe), "--out", str(tmp_path)]) == 1
     assert "cuts or prepares the data otherwise" in capsys.readouterr().err
     assert not (tmp_path / "heartbeat").exists()
 

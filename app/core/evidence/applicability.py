@@ -18,6 +18,9 @@ import numpy.typing as npt
 from app.core.evidence.calibration import Applicability
 
 FOLDS, MAX_COMPONENTS = 9, 32
+FEWEST_ITEMS = 39
+TAIL = 0.3
+"""Share of the items, the oddest, from which a limit is extrapolated where they are too few to count."""
 _Float64 = npt.NDArray[np.float64]
 
 
@@ -63,25 +66,21 @@ def fit_together(
     """Fit on all items; take the conformal threshold where each is judged by a fit without its unit.
 
     kinds: rows (n, d) of the same n in-population items, a model each; unit (n,) their sampling units. A model's limit
-    is the ceil((n + 1)(1 - level))-th smallest distance of the n items, each from a fit on the other folds of units
-    (Vovk et al. 2005; Barber et al. 2021, "Predictive inference with the jackknife+"); an item's excess is the largest
-    of its distances over these limits, and the excess of the same rank scales them all, so that about `level` of new
-    own items are refused by any. (Two models of halves of the units refused up to 9 % of 100 items, at 2 % each.) It
-    is never the largest excess, since one odd item among the own would let everything in. Raises ValueError with
-    fewer than 2 units, or too few items for the level (199 for 1 %).
+    is the distance beyond which `level` of new items are to be, by the distances of the n items, each from a fit on the
+    other folds of units; an item's excess is the largest of its distances over these limits, and the limit of the
+    excesses scales them all, so that about `level` of new own items are refused by any. (Two models of halves of the
+    units refused up to 9 % of 100 items, at 2 % each.) Raises ValueError with fewer than 2 units or FEWEST_ITEMS items.
     """
     names = np.unique(unit)
     if len(names) < 2:
         raise ValueError("the applicability model needs at least two units")
-    count = len(unit)
-    rank = math.ceil(round((count + 1) * (1.0 - level), 9))
-    if rank >= count:
-        raise ValueError(f"an applicability level of {level:g} needs at least {math.ceil(2 / level) - 1} items")
+    if len(unit) < FEWEST_ITEMS:
+        raise ValueError(f"the applicability model needs at least {FEWEST_ITEMS} items")
 
     parts = np.array_split(np.random.default_rng(seed).permutation(names), min(FOLDS, len(names)))
     beyond = np.stack([_held_out(rows.astype(np.float64), unit, parts) for rows in kinds])
-    limits = np.sort(beyond, axis=1)[:, rank - 1]
-    excess = np.sort((beyond / limits[:, np.newaxis]).max(axis=0))[rank - 1]
+    limits = np.array([_limit(every, level) for every in beyond])
+    excess = _limit((beyond / limits[:, np.newaxis]).max(axis=0), level)
     models = []
     for rows, limit in zip(kinds, limits.tolist(), strict=True):
         mean, components, variances, residual = _fit(rows.astype(np.float64))
@@ -92,14 +91,31 @@ def fit_together(
                 components=_encode(components),
                 variances=tuple(variances.tolist()),
                 residual_variance=residual,
-                threshold=float(excess) * limit,
+                threshold=excess * limit,
                 level=level,
                 fitted_units=len(names),
                 held_out_units=len(names),
-                held_out_items=count,
+                held_out_items=len(unit),
             )
         )
     return tuple(models)
+
+
+def _limit(values: _Float64, level: float) -> float:
+    """What `level` of new values exceed, by n of their kind.
+
+    That is the ceil((n + 1)(1 - level))-th smallest (Vovk et al. 2005; Barber et al. 2021, "Predictive inference with
+    the jackknife+"). Where n is too small for it, the law of the tail is carried on, a power of the distance (Hill
+    1975; Weissman 1978, "Estimation of parameters and large quantiles based on the k largest observations"). Neither
+    hangs on the largest value, since one odd item among the own would let everything in.
+    """
+    ordered, count = np.sort(values), len(values)
+    rank = math.ceil(round((count + 1) * (1.0 - level), 9))
+    if rank < count:
+        return float(ordered[rank - 1])
+    k = round(TAIL * count)
+    base, tail = ordered[-k - 1], np.minimum(ordered[-k:], ordered[-2])
+    return float(base * (k / ((count + 1) * level)) ** np.log(tail / base).mean())
 
 
 def _held_out(rows: _Float64, unit: npt.NDArray[np.integer], parts: Sequence[npt.NDArray[Any]]) -> _Float64:
