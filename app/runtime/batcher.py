@@ -140,7 +140,7 @@ class Batcher(Generic[T, R]):
         if self._stopped is not None:
             raise NotReady(self._stopped)
         loop, now = asyncio.get_running_loop(), self._clock()
-        items = [Waiting[T, R](payload, loop.create_future(), now, bulk=bulk) for payload in payloads]
+        items: list[Waiting[T, R]] = [Waiting(payload, loop.create_future(), now, bulk=bulk) for payload in payloads]
         self._queue.put(items)
         self._schedule(loop)
         try:

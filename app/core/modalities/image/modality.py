@@ -162,12 +162,10 @@ class ImageModality:
         Three bins only, so that small differences of shade do not count.
         """
         pixels = window[INPUT]
-        levels = pixels.astype(np.int16)  # whole numbers: exact sums, and quicker than floats
         dark, light = np.count_nonzero(pixels < 85) / pixels.size, np.count_nonzero(pixels >= 170) / pixels.size
-        steps = (levels[:, 1:] - levels[:, :-1], levels[1:] - levels[:-1])
-        across, down = (int(np.abs(step).sum(dtype=np.int64)) / (255 * max(step.size, 1)) for step in steps)
+        across, down = _mean_step(pixels[:, 1:], pixels[:, :-1]), _mean_step(pixels[1:], pixels[:-1])
         middle = max(1.0 - dark - light, 0.0)
-        return np.array([*map(math.sqrt, (dark, middle, light)), across, down], dtype=np.float32)
+        return np.array([math.sqrt(dark), math.sqrt(middle), math.sqrt(light), across, down], dtype=np.float32)
 
     def bucket(self, window: Window) -> Hashable:
         """All pictures of a bundle have one shape, so they share one bucket."""
@@ -184,6 +182,13 @@ class ImageModality:
         board = (((rows // 4 + columns // 4) % 2) * 255).astype(np.uint8)
         channels = 1 if self.params.mode == "L" else 3
         return ({INPUT: np.repeat(board[:, :, np.newaxis], channels, axis=2)},)
+
+
+def _mean_step(ones: Array, others: Array) -> float:
+    """Mean absolute difference of uint8 values, from 0 to 1. Exact: whole numbers, which never need a wider type."""
+    steps = np.maximum(ones, others)
+    steps -= np.minimum(ones, others)
+    return int(steps.sum(dtype=np.uint32)) / (255 * max(steps.size, 1))
 
 
 def _dicom_reader(params: Dicom) -> Callable[[bytes, Limits], Decoded]:
