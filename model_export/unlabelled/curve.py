@@ -35,7 +35,7 @@ WANDER = 0.35
 """Standard deviation of the change of a log slope over one unit of deviate."""
 WEIGHT = (1.5, 2.0)
 """Mean and standard deviation of the weight of nearness. By all labels it is 0 for the faces of Labeled Faces in the
-Wild, 1.2 to 2.3 for AT&T's and signatures, 3.4 to 4.4 for glyphs."""
+Wild, 1.6 to 2.2 for AT&T's, 1 to 2.6 for signatures, 2 to 4.2 for glyphs."""
 ANSWER_WEIGHT = 0.45
 """What an answer counts for in the bounds: less than one, since no curve follows the truth in every bend. By trial on
 labelled sets; see docs/calibrating.md."""

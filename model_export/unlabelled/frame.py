@@ -26,9 +26,11 @@ MAX_ITEMS = 4000
 """Items whose pairs are all looked at: 8 million pairs, about 1 GB while they are sorted."""
 SCORE_BINS = 240
 SHARED_BINS = 60
-NEIGHBOURHOOD = 5.0
+NEIGHBOURHOOD = 3.0
 """Ranks on which a neighbour counts for less by the factor e: cut off smoothly, since how many items a thing has is not
-known. By trial on labelled sets: 3 and 8 serve some better and others worse."""
+known."""
+STEPS = 3
+"""From neighbour to neighbour. By trial on labelled sets, as the one before: see docs/decisions/0012."""
 NEIGHBOURS = 5
 """A pair is a near one where either item is among so many most alike ones of the other."""
 
@@ -128,11 +130,14 @@ def _ranks(scores: Float32) -> Small:
 
 
 def _shared_neighbours(rank: Small) -> Float64:
-    """The cosine of the neighbourhoods of every two items, of which `rank` (items, items) are the places: each item is
-    first in its own, and others count for less the farther away they are. float64 (items, items).
+    """The cosine of where walks of STEPS from every two items end, by `rank` (items, items), the places of neighbours:
+    each item is first in its own neighbourhood, and others are stepped to less the farther away they are. float64
+    (items, items).
     """
     away = rank.astype(np.float64)
     np.fill_diagonal(away, 0.0)
-    weight = np.exp(-away / NEIGHBOURHOOD)
-    weight /= np.linalg.norm(weight, axis=1, keepdims=True)
-    return np.asarray(weight @ weight.T)
+    step = np.exp(-away / NEIGHBOURHOOD)
+    step /= step.sum(axis=1, keepdims=True)
+    ends = np.linalg.matrix_power(step, STEPS)
+    ends /= np.linalg.norm(ends, axis=1, keepdims=True)
+    return np.asarray(ends @ ends.T)

@@ -45,7 +45,7 @@ def test_neighbours_in_common_tell_matches_among_pairs_of_one_score(frame: Frame
     shared = frame.shared_bin[frame.cell]
     own, others = shared[low & match], shared[low & ~match]
     assert len(own) > 50
-    assert (own[:, np.newaxis] < others).mean() > 0.8  # half, were they no better than a guess
+    assert (own[:, np.newaxis] < others).mean() > 0.83  # half by a guess, 0.81 by direct neighbours
     score = frame.score[low & match]
     assert (score[:, np.newaxis] > frame.score[low & ~match]).mean() < 0.8
 
