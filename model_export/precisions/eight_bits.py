@@ -38,6 +38,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from app.core.modalities.base import Array
 from model_export.errors import CommandError
 from model_export.graphs import one_line, strip_metadata
+from model_export.precisions.weights_last import put_weights_last
 
 Feeds = Mapping[str, Array]
 
@@ -82,7 +83,9 @@ def to_int8(graph: bytes, feeds: Callable[[], Sequence[Feeds]]) -> tuple[bytes, 
 
 def _quantise(graph: bytes, feeds: Callable[[], Sequence[Feeds]], folder: Path) -> tuple[onnx.ModelProto, Method]:
     given, ready, made = (folder / f"{name}.onnx" for name in ("given", "ready", "made"))
-    given.write_bytes(graph)
+    turned = onnx.load_from_string(graph)
+    put_weights_last(turned)
+    onnx.save(turned, given)
     quant_pre_process(str(given), str(ready), skip_symbolic_shape=True)  # folds constants and batch norms
     model = onnx.load(ready)
     # Sums written as convolutions with ones level and average the inputs: they are scaling, and not learned.
