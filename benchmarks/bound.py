@@ -21,7 +21,7 @@ import onnxruntime
 
 from app.core import modalities
 from app.core.bundle import read_bundle
-from app.core.modalities.base import Item, Limits, Window
+from app.core.modalities.base import Item, Limits, Ragged, Window
 from app.core.scoring import similarity
 
 Values = npt.NDArray[np.float32]
@@ -59,12 +59,14 @@ class Work:
         ]
 
     def shares(self, body: bytes) -> tuple[float, float]:
-        """CPU seconds to prepare the items of one request, and to run them, in one batch a bucket."""
+        """CPU seconds to prepare the items of one request, and to run them, in one batch a bucket, trimmed where the
+        modality can, as the service does on CPU.
+        """
         items = _items(jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True))
         began = time.thread_time()
         windows = [window for item in items for window in self._windows(item)]
         prepared = time.thread_time()
-        self._embed(windows, len(windows), trim=False)
+        self._embed(windows, len(windows), trim=isinstance(self._modality, Ragged))
         return prepared - began, time.thread_time() - prepared
 
     def _prepare(self, item: Item) -> Window:
