@@ -20,7 +20,9 @@ from app.core.evidence.calibration import Applicability
 FOLDS, MAX_COMPONENTS = 9, 32
 FEWEST_ITEMS = 39
 TAIL = 0.3
-"""Share of the items, the oddest, from which a limit is extrapolated where they are too few to count."""
+"""Share of the items, the oddest, from which a limit is extrapolated where they are too few to count,"""
+FARTHEST = 1.5
+"""and how far beyond the second oddest it may be, where they follow no one law (many alike, and some otherwise)."""
 _Float64 = npt.NDArray[np.float64]
 
 
@@ -115,7 +117,8 @@ def _limit(values: _Float64, level: float) -> float:
         return float(ordered[rank - 1])
     k = round(TAIL * count)
     base, tail = ordered[-k - 1], np.minimum(ordered[-k:], ordered[-2])
-    return float(base * (k / ((count + 1) * level)) ** np.log(tail / base).mean())
+    extrapolated = base * (k / ((count + 1) * level)) ** np.log(tail / base).mean()
+    return float(min(extrapolated, FARTHEST * ordered[-2]))
 
 
 def _held_out(rows: _Float64, unit: npt.NDArray[np.integer], parts: Sequence[npt.NDArray[Any]]) -> _Float64:

@@ -93,6 +93,14 @@ def test_one_odd_item_of_ones_own_does_not_let_everything_in(count: int) -> None
     assert model.threshold == pytest.approx(fit_one(rows, unit, seed=3).threshold, rel=0.5)
 
 
+def test_own_items_of_two_kinds_do_not_let_everything_in() -> None:
+    """Three in four that are all but alike, and the others spread out: no one law of the tail."""
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(120, 4)).astype(np.float32) * np.repeat([[1e-3], [1.0]], [90, 30], axis=0)
+    model = fit_one(rows, np.arange(120), seed=3)
+    assert model.threshold < 2 * np.sort(distances(model, rows))[-2]
+
+
 def test_items_of_another_kind_are_refused() -> None:
     model = fit()
     rng = np.random.default_rng(4)
