@@ -124,8 +124,7 @@ def test_real_signatures_whose_labels_are_hidden_are_told_truly() -> None:
     one = try_once(dutch, 150, (50, 50, 50, 50), np.random.default_rng(5))
     told = [told.fnmr for told in one.told if told is not None]
     assert len(told) >= 2
-    for rate, true in told:
-        assert rate.low <= true <= rate.high
-        assert abs(rate.value - true) < 0.15
+    assert sum(not rate.low <= true <= rate.high for rate, true in told) <= 1  # 95 % intervals
+    assert max(abs(rate.value - true) for rate, true in told) < 0.1
     assert one.random is not None
     assert one.random[1] <= one.random[0].high
