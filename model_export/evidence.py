@@ -25,7 +25,7 @@ from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder
 from model_export.errors import CommandError
 from model_export.measure import Embeddings, encoders_at_hand, guard_band, sample_for_band
-from model_export.own_kind import fit_own_kind
+from model_export.own_kind import fit_where_possible
 
 GUARD_BAND_ITEMS = 300
 
@@ -109,6 +109,6 @@ def measure_evidence(study: Study, encoder: Encoder, sample: Sample, number: str
             impostor_pairs={name: len(pairs.score) for name, pairs in sample.impostors.items()},
         ),
         failure_to_acquire=sample.rows.failure_to_acquire,
-        **fit_own_kind(sample.rows, sample.unit, study.seed),
+        **fit_where_possible(sample.rows, sample.unit, study.seed),
         **estimated.members(),
     )

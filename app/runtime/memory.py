@@ -16,7 +16,7 @@ LARGE = 4 * MEBIBYTE
 """From here on a piece is mapped on its own. Those of a batch of texts are smaller: mapped and given back at each run
 they make it a third slower (16 texts of 16 tokens)."""
 SPARE = 8 * MEBIBYTE
-"""What malloc keeps for the next batch."""
+"""What malloc keeps at the end of a heap for the next batch, at most."""
 
 
 def bound_memory(mebibytes: int) -> None:

@@ -82,6 +82,9 @@ def own_refused(subject: LocalSubject, recipe: Recipe) -> tuple[str, Refused]:
 
 def _cross_fitted(subject: LocalSubject, pool: LabelledItems, seed: int) -> Refused:
     """Models by the rule of every bundle, fitted without the units that they judge."""
+    calibration = subject.calibration
+    if calibration is None or not (calibration.applicability or calibration.input_applicability):
+        raise CommandError(f"{subject.key}: has no applicability model")
     rows = subject.embed(pool.items)
     assert rows.summaries is not None  # a local subject sums its items up
     unit = pool.unit[rows.kept]

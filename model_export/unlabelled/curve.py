@@ -38,7 +38,7 @@ WEIGHT = (1.5, 2.0)
 Wild, 1.6 to 2.2 for AT&T's, 1 to 2.6 for signatures, 2 to 4.2 for glyphs."""
 ANSWER_WEIGHT = 0.35
 """What an answer counts for in the bounds: less than one, since no curve follows the truth in every bend. By trial on
-labelled sets; see docs/calibrating.md."""
+labelled sets; see docs/decisions/0012."""
 TURNS = 6
 PARAMETERS = len(KNOTS) + 1
 FREEDOM = 8

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from app.core.evidence.calibration import Applicability
 
 FOLDS, MAX_COMPONENTS = 9, 32
+LEVEL = 0.01
+"""Share of new own items that may be refused."""
 FEWEST_ITEMS = 39
+"""Of which TAIL are a dozen: fewer say nothing of one in a hundred."""
 TAIL = 0.3
 """Share of the items, the oddest, from which a limit is extrapolated where they are too few to count,"""
 FARTHEST = 1.5
@@ -63,14 +66,14 @@ def distances(applicability: Applicability, embeddings: npt.NDArray[Any]) -> _Fl
 
 
 def fit_together(
-    kinds: Sequence[npt.NDArray[Any]], unit: npt.NDArray[np.integer], *, seed: int, level: float = 0.01
+    kinds: Sequence[npt.NDArray[Any]], unit: npt.NDArray[np.integer], *, seed: int
 ) -> tuple[Applicability, ...]:
     """Fit on all items; take the conformal threshold where each is judged by a fit without its unit.
 
     kinds: rows (n, d) of the same n in-population items, a model each; unit (n,) their sampling units. A model's limit
-    is the distance beyond which `level` of new items are to be, by the distances of the n items, each from a fit on the
+    is the distance beyond which LEVEL of new items are to be, by the distances of the n items, each from a fit on the
     other folds of units; an item's excess is the largest of its distances over these limits, and the limit of the
-    excesses scales them all, so that about `level` of new own items are refused by any. (Two models of halves of the
+    excesses scales them all, so that about LEVEL of new own items are refused by any. (Two models of halves of the
     units refused up to 9 % of 100 items, at 2 % each.) Raises ValueError with fewer than 2 units or FEWEST_ITEMS items.
     """
     names = np.unique(unit)
@@ -81,8 +84,8 @@ def fit_together(
 
     parts = np.array_split(np.random.default_rng(seed).permutation(names), min(FOLDS, len(names)))
     beyond = np.stack([_held_out(rows.astype(np.float64), unit, parts) for rows in kinds])
-    limits = np.array([_limit(every, level) for every in beyond])
-    excess = _limit((beyond / limits[:, np.newaxis]).max(axis=0), level)
+    limits = np.array([_limit(every) for every in beyond])
+    excess = _limit((beyond / limits[:, np.newaxis]).max(axis=0))
     models = []
     for rows, limit in zip(kinds, limits.tolist(), strict=True):
         mean, components, variances, residual = _fit(rows.astype(np.float64))
@@ -94,7 +97,7 @@ def fit_together(
                 variances=tuple(variances.tolist()),
                 residual_variance=residual,
                 threshold=excess * limit,
-                level=level,
+                level=LEVEL,
                 fitted_units=len(names),
                 held_out_units=len(names),
                 held_out_items=len(unit),
@@ -103,21 +106,21 @@ def fit_together(
     return tuple(models)
 
 
-def _limit(values: _Float64, level: float) -> float:
-    """What `level` of new values exceed, by n of their kind.
+def _limit(values: _Float64) -> float:
+    """What LEVEL of new values exceed, by n of their kind.
 
-    That is the ceil((n + 1)(1 - level))-th smallest (Vovk et al. 2005; Barber et al. 2021, "Predictive inference with
+    That is the ceil((n + 1)(1 - LEVEL))-th smallest (Vovk et al. 2005; Barber et al. 2021, "Predictive inference with
     the jackknife+"). Where n is too small for it, the law of the tail is carried on, a power of the distance (Hill
     1975; Weissman 1978, "Estimation of parameters and large quantiles based on the k largest observations"). Neither
     hangs on the largest value, since one odd item among the own would let everything in.
     """
     ordered, count = np.sort(values), len(values)
-    rank = math.ceil(round((count + 1) * (1.0 - level), 9))
+    rank = math.ceil(round((count + 1) * (1.0 - LEVEL), 9))
     if rank < count:
         return float(ordered[rank - 1])
     k = round(TAIL * count)
     base, tail = ordered[-k - 1], np.minimum(ordered[-k:], ordered[-2])
-    extrapolated = base * (k / ((count + 1) * level)) ** np.log(tail / base).mean()
+    extrapolated = base * (k / ((count + 1) * LEVEL)) ** np.log(tail / base).mean()
     return float(min(extrapolated, FARTHEST * ordered[-2]))
 
 
