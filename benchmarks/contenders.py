@@ -14,12 +14,12 @@ from benchmarks.checks import PEER_TOLERANCE
 from benchmarks.wire import post
 from benchmarks.workloads import GLYPHS, MINILM, Workload
 
-TUTORIAL, LITSERVE, INFINITY = "tutorial service", "LitServe 0.2.19", "infinity-emb 0.0.78"
+BARE, TUTORIAL, LITSERVE, INFINITY = "bare uvicorn", "tutorial service", "LitServe 0.2.19", "infinity-emb 0.0.78"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server that others wrote: its command, the path that answers 200 once it is ready, and its requests."""
+    """Another server: its command, the path that answers 200 once it is ready, and its requests."""
 
     name: str
     command: Sequence[str]
@@ -27,6 +27,15 @@ class Contender:
     requests: Sequence[bytes]
     tolerance: float
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def bare(workload: Workload, bench: Bench) -> Contender | None:
+    """The bound behind bare uvicorn, a process a core, on requests of one pair."""
+    if not workload.compares or workload.units > 1:
+        return None
+    command = [sys.executable, "-m", "benchmarks.peers.bare", str(bench.bundle(workload.model)), "{port}"]
+    requests, tolerance = requests_to_service(workload), bench.tolerance(workload.model)
+    return Contender(BARE, [*command, str(bench.cores)], "/", requests, tolerance, _on_path())
 
 
 def tutorial(workload: Workload, bench: Bench) -> Contender | None:
@@ -65,6 +74,7 @@ def infinity(workload: Workload, bench: Bench) -> Contender | None:
 
 
 CONTENDERS: Sequence[tuple[str, Callable[[Workload, Bench], Contender | None]]] = (
+    (BARE, bare),
     (TUTORIAL, tutorial),
     (LITSERVE, litserve),
     (INFINITY, infinity),

@@ -7,6 +7,7 @@ due, so that a stall is paid by every request that it delays, not by one (coordi
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import time
@@ -86,7 +87,9 @@ class _Drive:
         self._turns = {wire.open(): turn for turn in (loops.turns() if loops else ())}
         self._arrivals = arrivals
         self._arriving = itertools.cycle(enumerate(arrivals.requests if arrivals else ()))
-        self._idle = {wire.open(): None for _ in range(READY_CONNECTIONS if arrivals else 0)}
+        self._idle = deque(wire.open() for _ in range(READY_CONNECTIONS if arrivals else 0))
+        # Taken from the front: a request that is due comes on the connection that was idle for longest, as from
+        # independent callers. On the one used last it would go to the worker that answered last, idle or not.
         self._under_way: dict[Connection, _Sent] = {}
         self._samples: list[Sample] = []
 
@@ -115,11 +118,11 @@ class _Drive:
     def _send_due(self, due: deque[float], now: float) -> None:
         """Send what is due by now, as long as there are connections."""
         while due and due[0] <= now and self._has_idle():
-            self._send(self._idle.popitem()[0], OPEN, *next(self._arriving), due.popleft())
+            self._send(self._idle.popleft(), OPEN, *next(self._arriving), due.popleft())
 
     def _has_idle(self) -> bool:
         if not self._idle and len(self._wire) < MOST_CONNECTIONS:
-            self._idle[self._wire.open()] = None
+            self._idle.append(self._wire.open())
         return bool(self._idle)
 
     def _send_next(self, connection: Connection) -> None:
@@ -138,14 +141,15 @@ class _Drive:
                 self._samples.append(Sample(sent.loop, sent.request, sent.due, sent.at, now, answer))
             connection = self._replace(answered) if answer.status == LOST else answered
             if connection not in self._turns:
-                self._idle[connection] = None
+                self._idle.append(connection)
             elif now < end:
                 self._send_next(connection)
 
     def _replace(self, lost: Connection) -> Connection:
         new = self._wire.open()
         self._wire.drop(lost)
-        self._idle.pop(lost, None)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(lost)
         if lost in self._turns:
             self._turns[new] = self._turns.pop(lost)
         return new

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from benchmarks.contenders import INFINITY, TUTORIAL
 from benchmarks.parts.closed import SERVICE, Closed
-from benchmarks.parts.costs import UTILISATION
+from benchmarks.parts.costs import PATIENCE, UTILISATION
 from benchmarks.report import Report, ratio, rows
 
 EFFICIENCY = 0.95
 LATENCY = 1.15
 OVER_TUTORIAL = 1.7
 OVER_INFINITY = 2.5
-PLANNED = 5.0
 PROMPT = 0.99
 """The share of refusals that must come within overload.PROMPT_MS. One in a hundred may be the load's own delay."""
 BATCH_MS = 50.0
@@ -87,9 +86,10 @@ def _mixed(report: Report) -> Iterator[Promise]:
 
 def _costs(report: Report) -> Iterator[Promise]:
     for one in report.costs:
-        if one.full.p99_ms is not None and one.full.alone_ms is not None:
-            says = f"{one.title}: p99 at {UTILISATION:.0%} of the peak over the median alone"
-            yield _at_most(says, one.full.p99_ms / one.full.alone_ms, PLANNED)
+        if (slowest := one.full.slowest(UTILISATION)) is not None:
+            yield _at_most(
+                f"{one.title}: p99 at {UTILISATION:.0%} of the peak over the median alone", slowest, PATIENCE
+            )
 
 
 def _at_least(says: str, measured: float, wanted: float) -> Promise:

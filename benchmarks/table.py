@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.parts.closed import Closed
-from benchmarks.parts.costs import TARGET, UTILISATION, Cost
+from benchmarks.parts.costs import PATIENCE, TARGET, UTILISATION, Cost
 from benchmarks.parts.latency import Point
 from benchmarks.parts.mixed import Mixed
 from benchmarks.parts.overload import Overload
@@ -139,16 +139,18 @@ def _costs(measured: Sequence[Cost]) -> list[str]:
         "a second, 1 worker",
         "all workers",
         "all / 1",
-        f"cores for {TARGET:.0f} a second",
         "p50 alone ms",
         f"p99 at {UTILISATION:.0%} ms",
         "p99 / alone",
+        f"cores for {TARGET:.0f} a second",
+        f"load with p99 within {PATIENCE:g} x alone",
+        f"cores for {TARGET:.0f} a second so",
         "errors",
     )
     body = []
     for one in measured:
         full = one.full
-        slower = full.p99_ms / full.alone_ms if full.p99_ms and full.alone_ms else None
+        share = full.prompt_share
         body.append(
             [
                 one.title,
@@ -159,10 +161,12 @@ def _costs(measured: Sequence[Cost]) -> list[str]:
                 _number(one.runs[min(one.runs)].rate),
                 _number(full.rate),
                 f"{one.scaling:.2f}",
-                _number(one.cores),
                 _number(full.alone_ms),
-                _number(full.p99_ms),
-                _number(slower),
+                _number(full.p99_ms[UTILISATION]),
+                _number(full.slowest(UTILISATION)),
+                _number(one.cores(UTILISATION)),
+                "none" if share is None else f"{share:.0%}",
+                _number(None if share is None else one.cores(share)),
                 str(sum(run.errors for run in one.runs.values())),
             ]
         )

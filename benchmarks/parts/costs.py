@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -14,15 +14,18 @@ from benchmarks.bench import Bench, UnmeasuredError, requests_to_service
 from benchmarks.bound import Work
 from benchmarks.load import Arrivals, Loops, drive
 from benchmarks.processes import cpu_seconds
-from benchmarks.samples import OK, percentile
+from benchmarks.samples import OK, Load, percentile
 from benchmarks.servers import Server
 from benchmarks.wire import post
 from benchmarks.workloads import Workload
 
 CONNECTIONS = 8
 """Closed loops: they keep a few workers busy without a long queue."""
-UTILISATION = 0.7
-"""The share of its peak that a service is planned for."""
+SHARES = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""Of its peak: what a service is asked to carry, from the largest down to the first at which nobody waits for long."""
+UTILISATION = SHARES[0]
+PATIENCE = 5.0
+"""How many times the latency alone the p99 may be."""
 TARGET = 1000.0
 """Compares a second of which the cores are told."""
 EMBEDDINGS = 16
@@ -44,14 +47,30 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One kind with so many workers: compares a second in closed loops, CPU of all processes for one of them, the
-    median latency of one alone, the p99 at UTILISATION of the peak (open loop), and answers that were not 200.
+    median latency of one alone, the p99 at each share of the peak that was tried (open loop; none with fewer workers
+    than cores), and answers that were not 200.
     """
 
     rate: float
     cpu_ms: float
     alone_ms: float | None
-    p99_ms: float | None
+    p99_ms: Mapping[float, float | None]
     errors: int
+
+    @property
+    def prompt_share(self) -> float | None:
+        """The largest share tried whose p99 is within PATIENCE of the latency alone."""
+        return next((share for share in self.p99_ms if self.is_prompt(share)), None)
+
+    def is_prompt(self, share: float) -> bool:
+        """Whether the p99 at this share is within PATIENCE of the latency alone."""
+        slowest = self.slowest(share)
+        return slowest is not None and slowest <= PATIENCE
+
+    def slowest(self, share: float) -> float | None:
+        """The p99 at a share that was tried, over the latency alone."""
+        p99_ms = self.p99_ms[share]
+        return p99_ms / self.alone_ms if p99_ms and self.alone_ms else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +87,9 @@ class Cost:
         """With a worker for each core."""
         return self.runs[max(self.runs)]
 
-    @property
-    def cores(self) -> float:
-        """Cores that TARGET compares a second need at UTILISATION."""
-        return TARGET * self.full.cpu_ms / 1000 / UTILISATION
+    def cores(self, share: float) -> float:
+        """Cores that TARGET compares a second need where they are to be loaded by this share."""
+        return TARGET * self.full.cpu_ms / 1000 / share
 
     @property
     def scaling(self) -> float:
@@ -98,7 +116,7 @@ def measure(
         with bench.service(workers=workers) as server:
             for kind in kinds:
                 say(f"costs: {kind.name}, {workers} workers")
-                runs[kind.name][workers] = _run(kind, bench, server)
+                runs[kind.name][workers] = _run(kind, bench, server, SHARES if workers == bench.cores else ())
     return [Cost(kind.title, kind.prepare_ms, kind.model_ms, runs[kind.name]) for kind in kinds], missing
 
 
@@ -124,22 +142,28 @@ def _embeddings(bench: Bench, workload: Workload) -> Kind:
     return Kind("embeddings", "two embeddings, base64", [post("/compare", body) for body in bodies], 0.0, 0.0)
 
 
-def _run(kind: Kind, bench: Bench, server: Server) -> Run:
+def _run(kind: Kind, bench: Bench, server: Server, shares: Sequence[float]) -> Run:
     effort, pids = bench.effort, server.pids
     with server.awake():
         alone = drive(server.port, effort.seconds, loops=Loops(kind.requests, 1), settle_s=effort.settle_s)
         spent = cpu_seconds(pids)
         busy = drive(server.port, effort.seconds, loops=Loops(kind.requests, CONNECTIONS), settle_s=effort.settle_s)
         spent = cpu_seconds(pids) - spent
-        arrivals = Arrivals(kind.requests, UTILISATION * busy.rate)
-        planned = drive(server.port, 2 * effort.seconds, arrivals=arrivals, settle_s=effort.settle_s)
-    answered = sum(one.answer.status == OK for one in busy.samples)
-    if not answered:
-        raise UnmeasuredError(f"the service answers no {kind.name}")
-    return Run(
-        rate=busy.rate,
-        cpu_ms=1000 * spent / answered,
-        alone_ms=percentile(alone.latencies_ms(), 50),
-        p99_ms=percentile(planned.latencies_ms(), 99),
-        errors=sum(load.count(lambda status: status != OK) for load in (alone, busy, planned)),
-    )
+        answered = sum(one.answer.status == OK for one in busy.samples)
+        if not answered:
+            raise UnmeasuredError(f"the service answers no {kind.name}")
+        errors = _errors(alone) + _errors(busy)
+        p99_ms: dict[float, float | None] = {}
+        run = Run(busy.rate, 1000 * spent / answered, percentile(alone.latencies_ms(), 50), p99_ms, errors)
+        for share in shares:
+            arrivals = Arrivals(kind.requests, share * busy.rate)
+            planned = drive(server.port, 2 * effort.seconds, arrivals=arrivals, settle_s=effort.settle_s)
+            p99_ms[share] = percentile(planned.latencies_ms(), 99)
+            errors += _errors(planned)
+            if run.is_prompt(share):
+                break
+    return replace(run, errors=errors)
+
+
+def _errors(load: Load) -> int:
+    return load.count(lambda status: status != OK)

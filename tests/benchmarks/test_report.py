@@ -101,17 +101,26 @@ def test_each_part_of_the_overload_promise_can_be_broken(changes: dict[str, obje
 
 
 def test_a_cost_tells_the_cores_of_a_thousand_a_second_and_how_workers_add_up(tmp_path: Path) -> None:
-    run = Run(rate=300.0, cpu_ms=7.0, alone_ms=4.0, p99_ms=20.0, errors=0)
-    cost = Cost("drawings", 1.5, 2.5, {1: replace(run, rate=200.0), 2: run})
+    run = Run(rate=300.0, cpu_ms=7.0, alone_ms=4.0, p99_ms={0.7: 20.0}, errors=0)
+    cost = Cost("drawings", 1.5, 2.5, {1: replace(run, rate=200.0, p99_ms={}), 2: run})
     assert cost.full == run
-    assert (cost.cores, cost.scaling) == pytest.approx((10.0, 1.5))
+    assert (cost.cores(0.7), cost.scaling) == pytest.approx((10.0, 1.5))
     report = Report({}, costs=[cost])
     [row] = [line for line in markdown(report).splitlines() if line.startswith("| drawings |")]
     assert row.split(" | ")[1:5] == ["7", "1.5", "2.5", "3"]  # the rest is HTTP, queue and judging
     assert set(held(report).values()) == {True}
-    assert set(held(Report({}, costs=[replace(cost, runs={1: replace(run, p99_ms=20.1)})])).values()) == {False}
     write_json(report, tmp_path / "bench.json")
     assert orjson.loads((tmp_path / "bench.json").read_bytes())["costs"][0]["runs"]["2"]["rate"] == 300.0
+
+
+def test_where_the_slowest_wait_too_long_the_load_is_told_at_which_they_do_not() -> None:
+    run = Run(rate=300.0, cpu_ms=7.0, alone_ms=4.0, p99_ms={0.7: 30.0, 0.6: 20.1, 0.5: 20.0}, errors=0)
+    report = Report({}, costs=[Cost("drawings", 1.5, 2.5, {2: run})])
+    [row] = [line for line in markdown(report).splitlines() if line.startswith("| drawings |")]
+    assert row.split(" | ")[-6:-1] == ["30", "7.5", "10", "50%", "14"]
+    assert set(held(report).values()) == {False}  # what was promised is promised at 70 %
+    never = replace(run, p99_ms={0.7: 30.0, 0.1: None})
+    assert never.prompt_share is None
 
 
 def test_efficiency_and_errors_of_the_service_are_promises() -> None:
