@@ -40,8 +40,13 @@ class LastState(torch.nn.Module):
 
 
 def make(kind: Any = BertModel, **options: Any) -> Any:
+    """A model with random weights, biases too: they begin at 0, which would hide one that is left out."""
     torch.manual_seed(5)
-    return kind(kind.config_class(**SIZES | options)).eval()
+    made = kind(kind.config_class(**SIZES | options)).eval()
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight += 0.1 * torch.randn_like(weight) if weight.ndim == 1 else 0
+    return made
 
 
 def texts() -> tuple[torch.Tensor, torch.Tensor]:
