@@ -44,8 +44,8 @@ def make(kind: Any = BertModel, **options: Any) -> Any:
     torch.manual_seed(5)
     made = kind(kind.config_class(**SIZES | options)).eval()
     with torch.no_grad():
-        for weight in made.parameters():
-            weight += 0.1 * torch.randn_like(weight) if weight.ndim == 1 else 0
+        for weight in (one for one in made.parameters() if one.ndim == 1):
+            weight.add_(0.1 * torch.randn_like(weight))
     return made
 
 
