@@ -76,7 +76,7 @@ def export(run: Path, models: Path) -> Path:
     prepared = [modality.prepare(item, Limits()) for item in items]
     framework = torch_embed_prepared(encoder, prepared)
     draft = _draft(recipe, choose_modality(recipe, run), encoder.inputs, facts)
-    graph = to_onnx(encoder, modality)
+    graph = to_onnx(encoder.for_export(), modality)
     # The serving encoder needs a bundle to say what it serves; what it gives then replaces `served`.
     scale = max(1.0, float(np.abs(framework).max()))
     tolerance = {provider: limit * scale for provider, limit in TOLERANCE.items()}

@@ -26,6 +26,13 @@ class TwinEncoder(nn.Module):
         """The last step of every encoder, (batch, dimension) -> float32 of that shape."""
         return l2_normalize(vectors) if self.normalise else vectors.to(torch.float32)
 
+    def for_export(self) -> TwinEncoder:
+        """What a float32 graph is made of: itself, or a copy that gives the same vectors and runs faster as a graph.
+
+        For nothing else. The encoder stays as it is, so that the graph is held against what was trained.
+        """
+        return self
+
     def count(self, windows: Sequence[Window]) -> None:
         """Take from the training windows what is counted, not learnt, once before the first step."""
 

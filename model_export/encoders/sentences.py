@@ -26,6 +26,7 @@ from model_export.importing.sentence_directories import (
     tokenizer_of,
     transformer_of,
 )
+from model_export.importing.token_rows import copy_for_export
 from model_export.recipe import SentenceTransformersChoice
 
 
@@ -40,8 +41,12 @@ class SentenceEncoder(TwinEncoder):
             _freeze(transformer_of(model).auto_model, frozen_layers)
         self.sentences = Sentences(model, unit=False)
 
+    def for_export(self) -> SentenceEncoder:
+        """With its layers as an import writes them."""
+        return copy_for_export(self)
+
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
-        """The graph that is exported."""
+        """What the graph gives, and what is trained."""
         return self.finish(self.sentences(ids, mask, types))
 
 

@@ -37,7 +37,7 @@ from model_export.importing.sentence_directories import (
     tokenizer_of,
     transformer_of,
 )
-from model_export.importing.token_rows import write_as_rows
+from model_export.importing.token_rows import copy_for_export
 from model_export.precisions.half import check_finite
 from model_export.probes import text
 
@@ -71,11 +71,8 @@ def import_sentence_encoder(source: str, models: Path, declared: Declared, choic
     sentences = Sentences(model, unit=unit).eval()
     batches = list(_random_batches(modality.params.lengths, names, model))  # type: ignore[attr-defined]
     wanted = np.concatenate([_run(sentences, modality.collate(batch)) for batch in batches])
-    # Written out, attention gives the same numbers with fewer nodes; the original above ran as the library has it.
-    transformer_of(model).auto_model.set_attn_implementation("eager")
-    write_as_rows(transformer_of(model).auto_model)
     print(f"exporting {sum(weight.numel() for weight in sentences.parameters()) / 1e6:.1f} million weights to ONNX")
-    graph = _export(sentences, names)
+    graph = _export(copy_for_export(sentences), names)
     stated = _stated(folder, declared)
     draft = make_draft(
         stated,

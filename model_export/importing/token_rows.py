@@ -8,9 +8,11 @@ ONNX Runtime's own fused operators are not used, is in docs/decisions/0023-texts
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 from transformers import BertModel, RobertaModel, XLMRobertaModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
@@ -18,11 +20,28 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 LIKE_BERT = (BertModel, RobertaModel, XLMRobertaModel)
 """Models whose layers are BERT's, and differ in their embeddings only."""
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def copy_for_export(module: Module) -> Module:
+    """A copy of modules of sentence-transformers, written as their graph is to be; they themselves stay as they are.
+
+    The one place where an encoder is prepared for its export in float32, imported or fine-tuned. Weights are shared,
+    not copied: they are what is large.
+    """
+    shared: dict[int, Any] = {id(one): one for one in (*module.parameters(), *module.buffers())}
+    made = copy.deepcopy(module, shared)
+    for part in [part for part in made.modules() if isinstance(part, Transformer)]:
+        # Written out, attention gives the same numbers with fewer nodes.
+        part.auto_model.set_attn_implementation("eager")
+        write_as_rows(part.auto_model)
+    return made
+
 
 def write_as_rows(transformer: Any) -> None:
     """Replace the layers of an encoder like BERT, whose weights stay its own; any other model is left as it is.
 
-    For export only: what is replaced gives the last hidden state and nothing else.
+    For export only: what is replaced gives the last hidden state and nothing else, and knows no dropout of attention.
     """
     if type(transformer) in LIKE_BERT and not transformer.config.is_decoder:
         transformer.encoder = TokenRows(transformer.encoder)

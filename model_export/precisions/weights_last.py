@@ -1,4 +1,4 @@
-"""Products that an import writes with their weights first, put in the order in which 8-bit kernels take them.
+"""Products that an export of BERT writes with their weights first, put in the order in which 8-bit kernels take them.
 
 In float32 a product of few tokens is faster as weights times columns of tokens (model_export/importing/token_rows.py).
 onnxruntime.quantization rounds weights only where they come second.

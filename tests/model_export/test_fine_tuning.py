@@ -5,27 +5,34 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import httpx
 import numpy as np
+import numpy.typing as npt
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from app.core.bundle import Bundle, read_bundle
-from app.core.modalities.base import Limits
+from app.core.modalities.base import Limits, Modality
 from app.runtime.encoder import Encoder
+from app.runtime.session import open_session
 from model_export.__main__ import main
-from model_export.export import read_run, torch_embed_prepared
+from model_export.encoders import TwinEncoder
+from model_export.export import PARITY, read_run, to_onnx, torch_embed_prepared
 from model_export.populations import read_splits
+from model_export.precisions.eight_bits import to_int8
 from model_export.precisions.sources import half_graph
 from model_export.recipe import read_recipe
 from model_export.training import make_modality, make_network
 from model_export.training.checkpoints import read_tensors, write_weights
 from model_export.training.run_folder import WEIGHTS_FILE, read_facts
 from model_export.training.trainer import Trainer
+from tests.model_export.importing.optimised import count_operators
 from tests.model_export.importing.tiny_sentences import MAX_TOKENS, write_sentence_encoder
 from tests.model_export.tiny_sets import RECIPES, write_tiny_questions
 from tests.supervisor.live import live_service
@@ -70,6 +77,8 @@ name = "supervised_contrastive"
 TOKENIZER = "[tokenizer]\nvocabulary = 200\n\n"
 STILL = {"learning_rate": "1e-30", "weight_decay": "0.0"}
 """Changes that leave the weights as they begin: float32 knows no step so short."""
+LAYERS = 2
+"""Of the directory."""
 PREFIXES = {"query": "query: ", "passage": ""}
 
 
@@ -121,6 +130,17 @@ def refused(beside: Path, capsys: pytest.CaptureFixture[str], sections: str, **c
     return error
 
 
+def operators(graph: bytes) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+
+
+def trained(run: Path) -> tuple[TwinEncoder, Modality]:
+    """The encoder of a run, with the library's own layers, and what prepares its texts."""
+    recipe = read_recipe(run / "recipe.toml")
+    modality = make_modality(recipe, run)
+    return read_run(run, make_network(recipe, modality, run))[0], modality
+
+
 @pytest.fixture(scope="module")
 def tuned(work: Path) -> tuple[Path, Bundle]:
     """A run whose directory is gone, and the bundle exported from it."""
@@ -147,6 +167,69 @@ def test_a_bundle_of_a_tuned_directory_prepares_texts_as_the_directory_does(tune
     assert {"sentence-transformers", "transformers"} <= set(manifest.training.library_versions)
 
 
+def test_a_tuned_directory_is_exported_as_rows_of_tokens(tuned: tuple[Path, Bundle], tmp_path: Path) -> None:
+    run, bundle = tuned
+    encoder, modality = trained(run)
+    library = count_operators(to_onnx(encoder, modality), tmp_path)
+    rows = count_operators(bundle.graph, tmp_path)
+    assert library["BiasGelu"] == rows["Gelu"] == LAYERS
+    assert rows["Gemm"] == 6 * LAYERS
+    assert rows["FusedMatMul"] == 2 * LAYERS
+    assert rows["Transpose"] < library["Transpose"]
+
+
+@pytest.mark.parametrize("lengths", [(7,), (7, 7, 7), (7, 4, 1)])
+@pytest.mark.parametrize("padding", [0, 9])
+def test_rows_of_tokens_give_the_vectors_that_were_trained(
+    tuned: tuple[Path, Bundle], lengths: tuple[int, ...], padding: int
+) -> None:
+    run, bundle = tuned
+    encoder, _ = trained(run)
+    rng = np.random.default_rng(2)
+    texts = [rng.integers(4, 20, (1, length)) for length in lengths]
+    with torch.inference_mode():
+        alone = [torch.from_numpy(ids) for ids in texts]
+        wanted = torch.cat([encoder(ids, torch.ones_like(ids), torch.zeros_like(ids)) for ids in alone]).numpy()
+    width = max(lengths) + padding
+    rows = np.concatenate([np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids in texts])
+    mask = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
+    session = open_session(bundle.graph, device="cpu", threads=1)
+    got = session.run("vectors", {"input_ids": rows, "attention_mask": mask, "token_type_ids": np.zeros_like(rows)})
+    assert np.abs(wanted[:-1] - wanted[1:]).max(initial=0.1) > 0.05
+    assert np.abs(got - wanted).max() <= PARITY
+
+
+def test_an_export_leaves_the_trained_encoder_as_it_was(tuned: tuple[Path, Bundle]) -> None:
+    run, bundle = tuned
+    encoder, modality = trained(run)
+    window = modality.prepare({"text": "how do I pay"}, Limits()).windows[0]
+    given = [torch.from_numpy(window[name][None]) for name in encoder.inputs]
+    kept = load_file(run / WEIGHTS_FILE)
+    before = encoder(*given)
+    assert to_onnx(encoder.for_export(), modality) == bundle.graph
+    assert torch.equal(encoder(*given), before)
+    state = encoder.state_dict()
+    assert state.keys() == kept.keys()
+    assert all(torch.equal(state[name], kept[name]) for name in kept)
+    encoder.train()(*given)[0, 0].backward()  # and it can be trained on
+    moved = {name for name, weight in encoder.named_parameters() if weight.grad is not None}
+    assert {name for name, _ in encoder.named_parameters() if ".layer." in name} <= moved
+
+
+def test_int8_of_a_tuned_bundle_rounds_every_product_with_weights(tuned: tuple[Path, Bundle]) -> None:
+    _, bundle = tuned
+
+    def vectors(graph: bytes) -> npt.NDArray[np.float32]:
+        arrays = {name: np.ones((2, 8), np.int64) for name in bundle.manifest.graph.inputs}
+        return open_session(graph, device="cpu", threads=1).run(bundle.manifest.graph.output, arrays)
+
+    small, method = to_int8(bundle.graph, list)
+    assert method == "dynamic"
+    assert operators(small)["MatMulInteger"] == 6 * LAYERS
+    assert operators(small)["Gemm"] == 0
+    assert np.abs(vectors(small) - vectors(bundle.graph)).max() < 0.05
+
+
 def test_a_tuned_bundle_is_calibrated_and_served(tuned: tuple[Path, Bundle], tmp_path: Path) -> None:
     run, bundle = tuned
     item = read_splits(read_recipe(run / "recipe.toml")).calibration.items[0]
@@ -165,13 +248,12 @@ def test_the_half_encoder_of_a_tuned_directory_is_made_from_its_run(tuned: tuple
     run, bundle = tuned
     graph = half_graph(run, bundle)
     assert len(graph) < 0.6 * len(bundle.graph)
+    assert operators(graph)["Gemm"] == 0  # as the library has it: rows of tokens were measured on CPU only
 
 
 def test_before_training_the_encoder_gives_what_the_library_gives(work: Path) -> None:
     run = follow(work, "still", **STILL)
-    recipe = read_recipe(run / "recipe.toml")
-    modality = make_modality(recipe, run)
-    encoder, _ = read_run(run, make_network(recipe, modality, run))
+    encoder, modality = trained(run)
     items = [{"text": "how do I pay"}, {"text": "how do I pay", "prefix": "query"}]
     rows = torch_embed_prepared(encoder, [modality.prepare(item, Limits()) for item in items])
     library = SentenceTransformer(str(work / "model"), device="cpu")

@@ -6,14 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import onnx
-import onnxruntime
 import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaModel, XLMRobertaModel
 
 from model_export.graphs import export_torch, strip_metadata
-from model_export.importing.token_rows import TokenRows, write_as_rows
+from model_export.importing.sentence_directories import Sentences, load_model, transformer_of
+from model_export.importing.token_rows import TokenRows, copy_for_export, write_as_rows
+from tests.model_export.importing.optimised import count_operators
+from tests.model_export.importing.tiny_sentences import write_sentence_encoder
 
 LAYERS = 2
 SIZES: dict[str, Any] = {
@@ -39,8 +40,13 @@ class LastState(torch.nn.Module):
 
 
 def make(kind: Any = BertModel, **options: Any) -> Any:
+    """A model with random weights, biases too: they begin at 0, which would hide one that is left out."""
     torch.manual_seed(5)
-    return kind(kind.config_class(**SIZES | options)).eval()
+    made = kind(kind.config_class(**SIZES | options)).eval()
+    with torch.no_grad():
+        for weight in (one for one in made.parameters() if one.ndim == 1):
+            weight.add_(0.1 * torch.randn_like(weight))
+    return made
 
 
 def texts() -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,15 +56,11 @@ def texts() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def optimised(transformer: torch.nn.Module, folder: Path) -> Counter[str]:
-    """How many operators of each kind ONNX Runtime runs on CPU."""
+    """How many operators of each kind ONNX Runtime runs of its graph."""
     ids, mask = texts()
     axes = {0: "batch", 1: "length"}
     graph = export_torch(LastState(transformer), {"ids": ids, "mask": mask}, {"ids": axes, "mask": axes})
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # a graph written for one processor is not for another, it warns
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    onnxruntime.InferenceSession(strip_metadata(graph).SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+    return count_operators(strip_metadata(graph).SerializeToString(), folder)
 
 
 @pytest.mark.parametrize("kind", [BertModel, RobertaModel, XLMRobertaModel])
@@ -88,6 +90,26 @@ def test_other_models_are_left_as_they_are() -> None:
         parts = list(map(id, transformer.modules()))
         write_as_rows(transformer)
         assert list(map(id, transformer.modules())) == parts
+
+
+def test_a_copy_for_export_shares_its_weights_and_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = load_model(write_sentence_encoder(tmp_path))
+    transformer = transformer_of(model).auto_model
+    library = transformer.config._attn_implementation
+    sentences = Sentences(model, unit=True).train()
+    parts, weights = (
+        [(name, id(one)) for name, one in named] for named in (sentences.named_modules(), sentences.named_parameters())
+    )
+    made = copy_for_export(sentences)
+    written: Any = made.parts[0].auto_model
+    assert isinstance(written.encoder, TokenRows)
+    assert written.config._attn_implementation == "eager" != library
+    assert {id(weight) for weight in made.parameters()} == {weight for _, weight in weights}
+    made.eval()
+    assert all(part.training for part in sentences.modules())
+    assert transformer.config._attn_implementation == library
+    assert [(name, id(part)) for name, part in sentences.named_modules()] == parts
+    assert [(name, id(weight)) for name, weight in sentences.named_parameters()] == weights
 
 
 def test_onnx_runtime_copies_no_heads_aside_and_adds_no_bias_in_a_pass_of_its_own(tmp_path: Path) -> None:
