@@ -17,6 +17,7 @@ from app.core.errors import Internal, InvalidRequest, TooLarge, TwinserveError, 
 from app.core.modalities.base import Limits, Prepared
 from app.embedding_files.sources import Content, Row
 from app.runtime.encoder import Encoder
+from app.runtime.memory import keep_memory
 from app.runtime.padding import bulk_trimming
 from app.runtime.session import Device
 from app.service.items import Blob, Given, RawItem, read_item
@@ -57,9 +58,10 @@ class Embedded:
 
 
 class Embedder:
-    """An encoder at work on rows. Raises BundleRefused, DeviceUnavailable."""
+    """An encoder at work on rows, in a process that does nothing else. Raises BundleRefused, DeviceUnavailable."""
 
     def __init__(self, recipe: Recipe) -> None:
+        keep_memory()
         self._encoder = Encoder(
             recipe.bundle, device=recipe.device, threads=recipe.threads, cuda_memory_mb=recipe.cuda_memory_mb
         )
