@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from app.core.errors import Internal, InvalidRequest, TooLarge, TwinserveError, 
 from app.core.modalities.base import Limits, Prepared
 from app.embedding_files.sources import Content, Row
 from app.runtime.encoder import Encoder
+from app.runtime.memory import keep_memory
+from app.runtime.padding import bulk_trimming
 from app.runtime.session import Device
 from app.service.items import Blob, Given, RawItem, read_item
 
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 TOGETHER = 64
 """Items prepared at once: enough for the largest batch, few enough to hold."""
+TOGETHER_BYTES = 4 * 1024 * 1024
+"""Of items whose padding is cut to the longest beside them, as many as these bytes hold, prepared: the more there are,
+the more are alike. Some five thousand texts of thirty tokens."""
 JSON, TEXT, VALUES = ".json", "text", "values"
 
 
@@ -53,13 +58,15 @@ class Embedded:
 
 
 class Embedder:
-    """An encoder at work on rows. Raises BundleRefused, DeviceUnavailable."""
+    """An encoder at work on rows, in a process that does nothing else. Raises BundleRefused, DeviceUnavailable."""
 
     def __init__(self, recipe: Recipe) -> None:
+        keep_memory()
         self._encoder = Encoder(
             recipe.bundle, device=recipe.device, threads=recipe.threads, cuda_memory_mb=recipe.cuda_memory_mb
         )
         self._encoder.replay_golden()
+        self._trimming = bulk_trimming(self._encoder)
         self._encoder.release_graph()
         self._limits = recipe.limits
 
@@ -69,10 +76,9 @@ class Embedder:
         vectors = np.zeros((len(rows), bundle.manifest.embedding.dimension), dtype=np.float32)
         errors: list[str | None] = [None] * len(rows)
         notices: list[tuple[str, ...]] = [()] * len(rows)
-        for start in range(0, len(rows), TOGETHER):
+        for outcomes in self._prepared(rows):
             prepared: dict[int, Prepared] = {}
-            for place in range(start, min(start + TOGETHER, len(rows))):
-                outcome = self._prepare(rows[place].content)
+            for place, outcome in outcomes.items():
                 if isinstance(outcome, TwinserveError):
                     errors[place] = _said(outcome)
                 else:
@@ -83,6 +89,20 @@ class Embedder:
                 else:
                     vectors[place] = vector
         return Embedded(tuple(row.id for row in rows), vectors, tuple(errors), tuple(notices))
+
+    def _prepared(self, rows: Sequence[Row]) -> Iterator[dict[int, Prepared | TwinserveError]]:
+        """The rows prepared, by place, as many at a time as are embedded together."""
+        outcomes: dict[int, Prepared | TwinserveError] = {}
+        held = 0
+        for place, row in enumerate(rows):
+            outcome = outcomes[place] = self._prepare(row.content)
+            if isinstance(outcome, Prepared):
+                held += sum(array.nbytes for window in outcome.windows for array in window.values())
+            if len(outcomes) >= TOGETHER if self._trimming is None else held >= TOGETHER_BYTES:
+                yield outcomes
+                outcomes, held = {}, 0
+        if outcomes:
+            yield outcomes
 
     def _prepare(self, content: Content) -> Prepared | TwinserveError:
         try:
@@ -100,14 +120,17 @@ class Embedder:
             return Internal("this item could not be prepared; the log says why")
 
     def _run(self, prepared: dict[int, Prepared]) -> dict[int, npt.NDArray[np.float32] | TwinserveError]:
-        """Embed what is prepared, by place; where a run fails, each by itself, so that an item's failure is its own."""
+        """Embed what is prepared, by place; where a run fails, each half anew, so that an item's failure is its own."""
         places = list(prepared)
+        cut = None if self._trimming is None else self._trimming.cut
         try:
-            return dict(zip(places, self._encoder.embed_prepared(list(prepared.values())), strict=True))
+            return dict(zip(places, self._encoder.embed_prepared(list(prepared.values()), cut=cut), strict=True))
         except Internal as error:
             if len(places) == 1:
                 return {places[0]: error}
-            return {place: vector for one in places for place, vector in self._run({one: prepared[one]}).items()}
+            middle = len(places) // 2
+            halves = ({place: prepared[place] for place in some} for some in (places[:middle], places[middle:]))
+            return {place: vector for half in halves for place, vector in self._run(half).items()}
 
 
 def load(content: Content, most_bytes: int, form: str) -> Any:

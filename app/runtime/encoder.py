@@ -138,15 +138,18 @@ class Encoder:
                 f"allowed is {tolerance:.3g}"
             )
 
-    def warm(self, *, limit_s: float = math.inf) -> dict[Hashable, dict[int, float]]:
-        """Run ladder sizes on each bucket, and return bucket -> size -> seconds.
+    def warm(
+        self, *, limit_s: float = math.inf, examples: Sequence[Window] | None = None
+    ) -> dict[Hashable, dict[int, float]]:
+        """Run ladder sizes on each bucket, or on those of `examples`, and return bucket -> size -> seconds.
 
         What counts is how long the largest size takes that is within `limit_s`. A start waits for these runs, so sizes
         above the first that takes longer are left out, and on CPU those that surely fit, by the time of a single item:
         there the first run of a shape takes no longer than any other. Elsewhere it picks kernels, so each size up to
         the limit is run before the service is ready. Raises BundleRefused if the graph does not run.
         """
-        return {self.modality.bucket(window): self._warm(window, limit_s) for window in self.modality.examples()}
+        windows = self.modality.examples() if examples is None else examples
+        return {self.modality.bucket(window): self._warm(window, limit_s) for window in windows}
 
     def _warm(self, window: Window, limit_s: float) -> dict[int, float]:
         taken = {1: self._time(window, 1, limit_s)}

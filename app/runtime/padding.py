@@ -5,24 +5,44 @@ Whether is shown on the golden items at load, never taken on trust.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from statistics import median
 
 import numpy as np
 
-from app.core.bundle import Bundle
+from app.core.bundle import CPU, Bundle
 from app.core.errors import TwinserveError
 from app.core.modalities.base import Limits, Ragged, Window
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder, Rows
 from app.runtime.runs import MOST_WINDOWS, Run, Trimming
 
+logger = logging.getLogger(__name__)
+
 SHARE_OF_GUARD_BAND = 1 / 8
 """How far, of the guard band, cutting padding may move an embedding. A score then moves by a quarter of the band at
 most, since both embeddings may move; that much the band allows to any way of batching."""
+BULK_S = 0.5
+"""Where nobody waits: the seconds that a run may take at most which is measured before the first item, of a large model
+too."""
 FURTHER_LENGTHS = 16
 """Lengths in a row that are tried: a graph may take steps in blocks only, of eight or sixteen."""
+
+
+def trimmable(encoder: Encoder) -> Ragged | None:
+    """The encoder's modality where its padding is cut: on CPU, where it can be and the graph was shown not to mind.
+
+    A graph that minds is told in the log. A GPU keeps to shapes that were warmed: it picks kernels for each, and holds
+    buffers.
+    """
+    if encoder.provider != CPU or not isinstance(encoder.modality, Ragged):
+        return None
+    if (reason := padding_matters(encoder, encoder.modality)) is not None:
+        logger.warning("%s: inputs are padded to the bundle's lengths: %s", encoder.bundle.key, reason)
+        return None
+    return encoder.modality
 
 
 def padding_matters(encoder: Encoder, modality: Ragged) -> str | None:
@@ -64,6 +84,22 @@ def measured_trimming(
             window_s = (together - alone) / (size - 1)
             beside.append(max(0.0, alone / window_s - 1) * full[bucket])
     return Trimming(modality, full, run_steps=median(beside) if beside else 0.0, most_steps=batch_s / step_s)
+
+
+def bulk_trimming(encoder: Encoder) -> Trimming | None:
+    """How to cut runs where nobody waits for a single one; None where padding is not cut.
+
+    Only the shortest bucket is measured, where what a run costs by itself shows most: with many windows to choose from
+    runs hold equals, whatever it is, and a process has little to do before it begins. No run has more steps than the
+    largest that was measured: what it costs by itself is nothing then, and what exceeds a CPU's caches is slower.
+    """
+    modality = trimmable(encoder)
+    if modality is None:
+        return None
+    shortest = min(modality.examples(), key=modality.length)
+    [(bucket, taken)] = encoder.warm(limit_s=BULK_S, examples=[shortest]).items()
+    largest = max((size for size, seconds in taken.items() if seconds <= BULK_S), default=1)
+    return measured_trimming(modality, {bucket: taken}, {bucket: largest}, batch_s=taken[largest])
 
 
 def _distance(rows: Rows, others: Rows) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -12,17 +11,15 @@ from statistics import median
 from app.core.bundle import CPU, Bundle, Trial, meant_by
 from app.core.errors import InvalidRequest, UnknownModel
 from app.core.evidence import Choice, Selectors, choose
-from app.core.modalities.base import Limits, Ragged
+from app.core.modalities.base import Limits
 from app.core.observe import Observer
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.batcher import Batcher
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Engine, Speed, Work, speed
-from app.runtime.padding import measured_trimming, padding_matters
-from app.runtime.runs import MOST_WINDOWS, Trimming
+from app.runtime.engine import Encoded, Engine, Work, speed
+from app.runtime.padding import measured_trimming, trimmable
+from app.runtime.runs import MOST_WINDOWS
 from app.runtime.session import Device
-
-logger = logging.getLogger(__name__)
 
 INLINE_BELOW_S = 0.004
 """A batch that is expected to be faster than this runs on the event loop: see docs/decisions/0014."""
@@ -169,7 +166,9 @@ def load_model(
     encoder.replay_golden()
     measured = encoder.warm(limit_s=batch_s)
     speeds = {bucket: speed(taken, batch_s) for bucket, taken in measured.items()}
-    trimming = _trimming(encoder, measured, speeds, batch_s)
+    largest = {bucket: one.largest for bucket, one in speeds.items()}
+    ragged = trimmable(encoder)
+    trimming = None if ragged is None else measured_trimming(ragged, measured, largest, batch_s)
     encoder.release_graph()
     small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
     engine = Engine(encoder.bundle, encoder, small, speeds, batch_s, observer, trimming)
@@ -187,22 +186,3 @@ def load_model(
         on_death=partial(on_death, bundle.key),
     )
     return Model(engine, batcher, limits)
-
-
-def _trimming(
-    encoder: Encoder,
-    measured: Mapping[Hashable, Mapping[int, float]],
-    speeds: Mapping[Hashable, Speed],
-    batch_s: float,
-) -> Trimming | None:
-    """How padding is cut, on CPU, where the modality can and the graph was shown not to mind; elsewhere None.
-
-    A GPU keeps to shapes that were warmed: it picks kernels for each, and holds buffers.
-    """
-    if encoder.provider != CPU or not isinstance(encoder.modality, Ragged):
-        return None
-    if (reason := padding_matters(encoder, encoder.modality)) is not None:
-        logger.warning("%s: inputs are padded to the bundle's lengths: %s", encoder.bundle.key, reason)
-        return None
-    largest = {bucket: one.largest for bucket, one in speeds.items()}
-    return measured_trimming(encoder.modality, measured, largest, batch_s)

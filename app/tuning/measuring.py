@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import logging
 import math
 import signal
 import time
@@ -16,8 +17,14 @@ from app.core.bundle import Bundle
 from app.core.errors import BundleRefused
 from app.core.modalities.base import Limits
 from app.core.observe import NullObserver
+from app.runtime import padding
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Engine, Speed
+from app.runtime.engine import Engine, Speed, speed
+from app.runtime.runs import Trimming
+from app.tuning.choice import MOST_MS
+
+BATCH_S = MOST_MS / 1000
+"""No batch that may be chosen takes longer, so that padding is cut as a start with the default setting cuts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ def measure(pipe: Connection, bundles: Sequence[Bundle], threads: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    logging.getLogger(padding.__name__).setLevel(logging.ERROR)  # each start of the service tells whose stays, once
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         engines, opened = _open(bundles, threads)
         gc.collect()
@@ -70,13 +78,24 @@ def _open(bundles: Sequence[Bundle], threads: int) -> tuple[dict[str, Engine], O
         try:
             encoder = Encoder(bundle, device="cpu", threads=threads)
             encoder.replay_golden()
+            trimming = _trimming(encoder)
         except BundleRefused as error:
             opened.refused[bundle.key] = error.detail
             continue
-        engines[bundle.key] = Engine(bundle, encoder, Limits(), {}, math.inf, NullObserver())
+        engines[bundle.key] = Engine(bundle, encoder, Limits(), {}, math.inf, NullObserver(), trimming)
         modality = encoder.modality
         opened.buckets[bundle.key] = tuple(str(modality.bucket(window)) for window in modality.examples())
     return engines, opened
+
+
+def _trimming(encoder: Encoder) -> Trimming | None:
+    """How the service would cut the padding of this model, found out as its start does."""
+    modality = padding.trimmable(encoder)
+    if modality is None:
+        return None
+    measured = encoder.warm(limit_s=BATCH_S)
+    largest = {bucket: speed(taken, BATCH_S).largest for bucket, taken in measured.items()}
+    return padding.measured_trimming(modality, measured, largest, BATCH_S)
 
 
 def _go_round(engine: Engine, asked: Round, pipe: Connection) -> None:

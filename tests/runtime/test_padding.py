@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from app.core.bundle import CUDA, Bundle
-from app.core.modalities.base import Limits, Ragged
+from app.core.modalities.base import Limits, Ragged, Window
 from app.core.observe import NullObserver
 from app.runtime.encoder import Encoder
 from app.runtime.engine import Encoded
-from app.runtime.padding import measured_trimming, padding_matters
+from app.runtime.padding import BULK_S, bulk_trimming, measured_trimming, padding_matters
 from app.runtime.registry import Model, load_model
 from app.runtime.runs import MOST_WINDOWS
 from tests.core.modalities.texts import encoder, mean_graph, modality, wordpiece, words
@@ -152,3 +152,44 @@ def test_a_model_too_slow_for_batches_runs_each_length_by_itself() -> None:
     )
     windows = [window for text in (3, 9, 9) for window in made.prepare({"text": words(text)}, Limits()).windows]
     assert [run.places for run in trimming.cut(windows)] == [[2], [1], [0]]
+
+
+def test_bulk_measures_the_shortest_length_alone_and_runs_no_more_steps_than_it_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = opened()
+    asked: list[list[int]] = []
+
+    def warm(*, limit_s: float, examples: Sequence[Window]) -> dict[Hashable, dict[int, float]]:
+        """A run takes 2 ms and 0.1 ms a token."""
+        assert limit_s == BULK_S
+        asked.append([len(window["input_ids"]) for window in examples])
+        return {8: {size: 0.002 + 0.0001 * size * 8 for size in (1, 32)}}
+
+    monkeypatch.setattr(made, "warm", warm)
+    trimming = bulk_trimming(made)
+    assert trimming is not None
+    assert asked == [[8]]
+    assert trimming.run_steps == pytest.approx(20)
+    assert trimming.most_steps == pytest.approx(32 * 8)
+    assert trimming.full == {8: 8, 16: 16, 32: 32}
+
+
+def test_bulk_measures_no_run_that_takes_long_of_a_slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = opened()
+    sizes: list[int] = []
+
+    def slow(windows: Sequence[Window]) -> float:
+        sizes.append(len(windows))
+        return 0.1 * len(windows)
+
+    monkeypatch.setattr(made, "_seconds", slow)
+    trimming = bulk_trimming(made)
+    assert trimming is not None
+    assert max(sizes) == 8  # the first beyond half a second
+    assert trimming.most_steps == pytest.approx(4 * 8)
+
+
+@pytest.mark.parametrize("graph", [{"masked": False}, {"block": 8}])
+def test_bulk_cuts_no_padding_that_matters(graph: dict[str, Any]) -> None:
+    assert bulk_trimming(opened(**graph)) is None
