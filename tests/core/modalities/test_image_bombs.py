@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from app.core.errors import UnusableInput
+from app.core.modalities.image import header
 from tests.core.modalities.pictures import corners, encoded, prepared, tiff
 
 COUNT = 400_000
@@ -100,6 +101,18 @@ def test_large_jpeg_of_many_empty_scans_is_refused_and_a_small_one_is_not() -> N
     assert prepared(scanned(200)).windows
     with pytest.raises(UnusableInput, match="far more parts"):
         prepared(scanned(5000))
+
+
+@pytest.mark.parametrize("filling", [b"", b".", b".."])  # so that they stand at even places, at odd ones, and at both
+@pytest.mark.parametrize(("part", "most"), [(b"\xff\xda", header.MAX_JPEG_SCANS), (b"Exif\0\0", header.MAX_EXIF_PARTS)])
+def test_parts_of_a_jpeg_are_counted_wherever_they_stand(part: bytes, most: int, filling: bytes) -> None:
+    for end in (b"", b"\xff", b"E"):
+        assert not header.is_hostile(b"\xff\xd8" + most * (part + filling) + end)
+        assert header.is_hostile(b"\xff\xd8" + filling + (most + 1) * (part + filling) + end)
+
+
+def test_half_the_name_of_a_part_is_no_part() -> None:
+    assert not header.is_hostile(b"\xff\xd8" + 2 * header.MAX_EXIF_PARTS * b"Exe")
 
 
 def test_largest_gif_of_full_blocks_is_within_the_bound() -> None:

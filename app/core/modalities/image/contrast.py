@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 INK_SHARE = 0.002
 """The share of pixels that are at least as dark as what counts as ink, so that a few dark specks do not."""
 NOISE_WIDTHS = 2
 """Median absolute deviations below the median that still count as paper, so that its grain becomes white too."""
+LEVELS = np.arange(256)
 
 
 def whiten_paper(picture: Image.Image, least: int) -> Image.Image:
@@ -20,18 +22,18 @@ def whiten_paper(picture: Image.Image, least: int) -> Image.Image:
     on a dark ground. Black ink on white paper, without noise, stays bit for bit what it was.
     """
     counts = np.array(picture.histogram(), dtype=np.int64)
-    levels = np.arange(256)
-    median = _quantile(counts, 0.5)
-    deviation = _quantile(np.bincount(np.abs(levels - median), weights=counts, minlength=256), 0.5)
-    paper, ink = median - NOISE_WIDTHS * deviation, _quantile(counts, INK_SHARE)
+    cumulative = counts.cumsum()
+    median = _quantile(cumulative, 0.5)
+    deviations = np.bincount(np.abs(LEVELS - median), weights=counts, minlength=256)
+    paper, ink = median - NOISE_WIDTHS * _quantile(deviations.cumsum(), 0.5), _quantile(cumulative, INK_SHARE)
     if ink >= paper:
         ink = int(np.flatnonzero(counts)[0])
     if paper - ink < least:
         return picture
-    table = np.clip(np.round((levels - ink) * 255.0 / (paper - ink)), 0, 255).astype(np.uint8)
+    table = ((LEVELS - ink) * 255.0 / (paper - ink)).round().clip(0, 255).astype(np.uint8)
     return picture.point(table.tolist())
 
 
-def _quantile(counts: np.ndarray[tuple[int], np.dtype[np.int64]], share: float) -> int:
-    """The lowest level with at least `share` of the counts at or below it."""
-    return int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
+def _quantile(cumulative: npt.NDArray[np.int64] | npt.NDArray[np.float64], share: float) -> int:
+    """The lowest level with at least `share` of all counts at or below it, from how many are there up to each level."""
+    return int(cumulative.searchsorted(share * cumulative[-1]))

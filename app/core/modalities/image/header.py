@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 MAX_TIFF_VALUES = 100_000
 """Values in one TIFF directory entry. Real files have one strip or tile per many rows; a directory of millions of
 tiny strips would cost a hundred times its own size in memory before a pixel is seen."""
@@ -54,7 +56,7 @@ def is_hostile(data: bytes) -> bool:
     if data.startswith(b"\x89PNG"):
         return data.count(b"iCCP") > MAX_PROFILES
     if data.startswith(b"\xff\xd8"):
-        return _scans(data) > MAX_JPEG_SCANS or data.count(b"Exif\0\0") > MAX_EXIF_PARTS
+        return _scans(data) > MAX_JPEG_SCANS or _has_more(data, b"Exif\0\0", MAX_EXIF_PARTS)
     if data.startswith((b"II*\0", b"MM\0*")):
         return _most_tiff_values(data) > MAX_TIFF_VALUES
     return False
@@ -62,12 +64,33 @@ def is_hostile(data: bytes) -> bool:
 
 def has_too_many_scans(data: bytes, size: tuple[int, int]) -> bool:
     """Whether this is a JPEG of this width and height that is gone over far more often than progressive ones are."""
-    return data.startswith(b"\xff\xd8") and _scans(data) * size[0] * size[1] > MAX_SCANNED_PIXELS
+    pixels = size[0] * size[1]
+    if not data.startswith(b"\xff\xd8") or MAX_JPEG_SCANS * pixels <= MAX_SCANNED_PIXELS:  # is_hostile has looked
+        return False
+    return _scans(data) * pixels > MAX_SCANNED_PIXELS
 
 
 def _scans(data: bytes) -> int:
     """Scans of a JPEG, those of its thumbnails counted: entropy-coded bytes never hold this pair, FF is stuffed."""
-    return data.count(b"\xff\xda")
+    return _count_pair(data, b"\xff\xda")
+
+
+def _has_more(data: bytes, name: bytes, most: int) -> bool:
+    """Whether a name that does not begin like its own end stands there more often than `most` times.
+
+    Its first two bytes seldom do: they are looked for first, which takes an eighth of the time.
+    """
+    return _count_pair(data, name[:2]) > most and data.count(name) > most
+
+
+def _count_pair(data: bytes, pair: bytes) -> int:
+    """How often two different bytes stand side by side, at even places and at odd ones.
+
+    A tenth of the time that bytes.count takes, with which a JPEG was counted over in a tenth of its preparation.
+    """
+    wanted = np.frombuffer(pair, np.uint16)
+    pairs = (np.frombuffer(data, np.uint16, (len(data) - start) // 2, start) for start in (0, 1))
+    return sum(int(np.count_nonzero(some == wanted)) for some in pairs)
 
 
 def _pair(form: str, data: bytes, offset: int) -> tuple[int, int]:

@@ -116,7 +116,7 @@ class ImageModality:
             picture = whiten_paper(picture, self.params.min_contrast)
         picture = self._resize(picture)
         # Before padding, whose edge would lend contrast to a blank picture; by channel, since one colour is blank too.
-        if int(np.ptp(np.asarray(picture), axis=(0, 1)).max()) < self.params.min_contrast:
+        if _contrast(picture) < self.params.min_contrast:
             raise UnusableInput("the picture is blank: send one that shows something")
         pixels = np.asarray(self._pad(picture))
         return Prepared(({INPUT: pixels.reshape(*pixels.shape[:2], -1)},), notices)
@@ -182,6 +182,13 @@ class ImageModality:
         board = (((rows // 4 + columns // 4) % 2) * 255).astype(np.uint8)
         channels = 1 if self.params.mode == "L" else 3
         return ({INPUT: np.repeat(board[:, :, np.newaxis], channels, axis=2)},)
+
+
+def _contrast(picture: Image.Image) -> int:
+    """From the darkest to the lightest value of a channel, of the channel where they are furthest apart."""
+    extrema = picture.getextrema()
+    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return int(max(high - low for low, high in channels))
 
 
 def _mean_step(ones: Array, others: Array) -> float:
