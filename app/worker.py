@@ -55,6 +55,7 @@ from app.runtime.control import (
     Up,
     loop_factory,
 )
+from app.runtime.cpus import step_back
 from app.runtime.heart import Heart
 from app.runtime.memory import bound_memory, give_back_memory_soon
 from app.runtime.registry import Model, Registry
@@ -137,11 +138,13 @@ class Worker:
         except (OSError, ValueError) as error:
             self._tell(Died(f"verdicts cannot be recorded: {error}", hopeless=True))
             return FAILED
-        inference_threads = CPU_BATCHES if self._settings.device == "cpu" else CUDA_BATCHES
+        device = self._settings.device
+        batches = CPU_BATCHES if device == "cpu" else CUDA_BATCHES
+        # What feeds a GPU is no more patient than the event loop.
         with (
-            ThreadPoolExecutor(inference_threads, "inference") as inference,
-            ThreadPoolExecutor(PREPARE_THREADS, "prepare") as prepare,
-            ThreadPoolExecutor(1, "trial") as trial,  # started only once there is something on trial
+            ThreadPoolExecutor(batches, "inference", initializer=None if device == "cuda" else step_back) as inference,
+            ThreadPoolExecutor(PREPARE_THREADS, "prepare", initializer=step_back) as prepare,
+            ThreadPoolExecutor(1, "trial", initializer=step_back) as trial,  # started only once there is one on trial
         ):
             fetcher = make_fetcher(self._settings)
             shadowing = Shadowing(telemetry, trial, today)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import multiprocessing
+import os
 import signal
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +24,7 @@ from app.access import make_entry
 from app.core.bundle import Bundle, read_bundle
 from app.core.errors import DeviceUnavailable, NotReady, UnknownModel
 from app.core.observe import ModelState, Readiness
+from app.runtime import registry
 from app.runtime.control import (
     Beat,
     Channel,
@@ -39,11 +43,13 @@ from app.runtime.control import (
     ToWorker,
     Up,
 )
+from app.runtime.cpus import STEPS_BACK
 from app.runtime.engine import Encoded
 from app.runtime.registry import Model, load_model
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.worker import FAILED, Worker
+from tests.core.modalities.pictures import encoded, noise
 from tests.tiny import make_tiny, tiny_item
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +141,12 @@ def get(path: str, key: str = "") -> str:
     return f"GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n"
 
 
+def post(path: str, body: Any) -> str:
+    content = json.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"
+    return f"{head}\r\n\r\n{content}"
+
+
 def keys(table: str) -> Keys:
     return Keys(table, 1)
 
@@ -192,6 +204,25 @@ async def test_ready_is_what_the_supervisor_told_not_what_the_worker_thinks(unca
         await until(lambda: seat.worker.readiness().ready)
         assert (await seat.ask(get("/health/ready")))[0] == 200
         assert (await seat.ask(get("/models")))[0] == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux weighs threads")
+async def test_threads_that_compute_step_back_behind_the_event_loop(
+    uncalibrated_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "INLINE_BELOW_S", 0.0)  # or so small a batch would run on the loop
+    picture = noise(200, 200)
+    picture.paste((255, 255, 255), (0, 0, 100, 200))
+    large = base64.b64encode(encoded(picture, "PNG")).decode()  # prepared by a thread beforehand
+    async with seated(uncalibrated_models) as seat:
+        await served(seat, uncalibrated_models)
+        status, _, _ = await seat.ask(post("/embed", {"inputs": [{"base64": large}]}))
+        assert status == 200
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith(("inference", "prepare"))]
+        assert {thread.name.partition("_")[0] for thread in threads} == {"inference", "prepare"}
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        weights = {os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in threads}
+        assert weights == {min(own + STEPS_BACK, 19)}
 
 
 async def test_every_dealt_connection_is_reported_closed_once(uncalibrated_models: Path) -> None:

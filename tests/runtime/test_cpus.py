@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.runtime.cpus import available_cpus, own_groups, quota_v1, quota_v2, whole_cpus
+from app.runtime.cpus import STEPS_BACK, available_cpus, own_groups, quota_v1, quota_v2, step_back, whole_cpus
 
 V1 = "4:memory:/docker/abc\n3:cpuset:/\n2:cpu,cpuacct:/docker/a:b\n0::/\n"
 
@@ -79,3 +82,25 @@ def test_affinity_below_the_quota_counts(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_this_machine_gives_at_least_one_and_no_more_than_it_has() -> None:
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux weighs threads")
+def test_thread_steps_back_behind_the_others_of_its_process() -> None:
+    own = niceness()
+    with ThreadPoolExecutor(1, initializer=step_back) as patient, ThreadPoolExecutor(1) as other:
+        assert patient.submit(niceness).result() == min(own + STEPS_BACK, 19)
+        assert other.submit(niceness).result() == own
+    assert niceness() == own
+
+
+def test_where_it_may_not_step_back_a_thread_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with ThreadPoolExecutor(1, initializer=step_back) as patient:
+        assert patient.submit(len, "abc").result() == 3
