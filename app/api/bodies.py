@@ -116,8 +116,8 @@ def parse_json(data: bytes) -> Any:
     """
     if len(data) > LARGE_BYTES and data.count(b"[") + data.count(b"{") > MOST_ARRAYS:
         raise TooLarge(f"the body has more than {MOST_ARRAYS} arrays and objects; send less at once")
-    paused = len(data) > LARGE_BYTES and gc.isenabled()
-    if paused:  # the collector would walk millions of fresh lists over and over, longer than it takes to parse them
+    paused = gc.isenabled()
+    if paused:  # the collector would walk fresh lists over and over: millions longer than it takes to parse them
         gc.disable()
     try:
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
