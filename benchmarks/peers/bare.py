@@ -1,7 +1,7 @@
 """The bound's work behind a bare ASGI function on uvicorn: what is left when a service does nothing but HTTP.
 
 `python -m benchmarks.peers.bare BUNDLE PORT PROCESSES`. It checks nothing, judges nothing, counts nothing and logs
-nothing, and runs each request by itself, as it comes. No service on uvicorn can cost less.
+nothing, and runs each request by itself, as it comes. No service on uvicorn can cost less, but for what batches save.
 """
 
 from __future__ import annotations
