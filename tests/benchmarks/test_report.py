@@ -109,6 +109,8 @@ def test_a_cost_tells_the_cores_of_a_thousand_a_second_and_how_workers_add_up(tm
     [row] = [line for line in markdown(report).splitlines() if line.startswith("| drawings |")]
     assert row.split(" | ")[1:5] == ["7", "1.5", "2.5", "3"]  # the rest is HTTP, queue and judging
     assert set(held(report).values()) == {True}
+    late = replace(run, p99_ms={0.7: 20.1})
+    assert set(held(Report({}, costs=[replace(cost, runs={1: late})])).values()) == {False}
     write_json(report, tmp_path / "bench.json")
     assert orjson.loads((tmp_path / "bench.json").read_bytes())["costs"][0]["runs"]["2"]["rate"] == 300.0
 
