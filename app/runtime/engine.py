@@ -22,7 +22,7 @@ from app.core.modalities.base import Item, Limits, Prepared, Window
 from app.core.observe import Observer
 from app.runtime.encoder import Encoder
 from app.runtime.queue import Deferred
-from app.runtime.runs import Trimming, alike_that_fit, first_that_fit
+from app.runtime.runs import Speed, Trimming, alike_that_fit, first_that_fit
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +42,6 @@ class Encoded:
     outside: bool
     notices: tuple[str, ...]
     preparation_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Of windows of one bucket: how many a run may have, and the seconds that each takes in so large a run."""
-
-    largest: int
-    seconds: float
-
-
-def speed(measured: Mapping[int, float], limit_s: float) -> Speed:
-    """From size -> seconds: the largest size that takes at most `limit_s`, or 1."""
-    largest = max((size for size, taken in measured.items() if taken <= limit_s), default=1)
-    return Speed(largest, measured[largest] / largest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from app.core.errors import TwinserveError
 from app.core.modalities.base import Limits, Ragged, Window
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.encoder import Encoder, Rows
-from app.runtime.runs import MOST_WINDOWS, Run, Trimming
+from app.runtime.runs import MOST_WINDOWS, Run, Trimming, speed
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,12 @@ def measured_trimming(
     return Trimming(modality, full, run_steps=median(beside) if beside else 0.0, most_steps=batch_s / step_s)
 
 
+def serving_trimming(modality: Ragged, taken: Mapping[Hashable, Mapping[int, float]], batch_s: float) -> Trimming:
+    """How a service whose batches take at most `batch_s` cuts runs, from what its start measured."""
+    largest = {bucket: speed(sizes, batch_s).largest for bucket, sizes in taken.items()}
+    return measured_trimming(modality, taken, largest, batch_s)
+
+
 def bulk_trimming(encoder: Encoder) -> Trimming | None:
     """How to cut runs where nobody waits for a single one; None where padding is not cut.
 
@@ -98,7 +104,7 @@ def bulk_trimming(encoder: Encoder) -> Trimming | None:
         return None
     shortest = min(modality.examples(), key=modality.length)
     [(bucket, taken)] = encoder.warm(limit_s=BULK_S, examples=[shortest]).items()
-    largest = max((size for size, seconds in taken.items() if seconds <= BULK_S), default=1)
+    largest = speed(taken, BULK_S).largest
     return measured_trimming(modality, {bucket: taken}, {bucket: largest}, batch_s=taken[largest])
 
 

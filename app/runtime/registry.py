@@ -16,9 +16,9 @@ from app.core.observe import Observer
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.runtime.batcher import Batcher
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Engine, Work, speed
-from app.runtime.padding import measured_trimming, trimmable
-from app.runtime.runs import MOST_WINDOWS
+from app.runtime.engine import Encoded, Engine, Work
+from app.runtime.padding import serving_trimming, trimmable
+from app.runtime.runs import MOST_WINDOWS, speed
 from app.runtime.session import Device
 
 INLINE_BELOW_S = 0.004
@@ -166,9 +166,8 @@ def load_model(
     encoder.replay_golden()
     measured = encoder.warm(limit_s=batch_s)
     speeds = {bucket: speed(taken, batch_s) for bucket, taken in measured.items()}
-    largest = {bucket: one.largest for bucket, one in speeds.items()}
     ragged = trimmable(encoder)
-    trimming = None if ragged is None else measured_trimming(ragged, measured, largest, batch_s)
+    trimming = None if ragged is None else serving_trimming(ragged, measured, batch_s)
     encoder.release_graph()
     small = Limits(*map(min, astuple(limits), astuple(INLINE_LIMITS)))
     engine = Engine(encoder.bundle, encoder, small, speeds, batch_s, observer, trimming)

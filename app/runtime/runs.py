@@ -1,4 +1,4 @@
-"""Which windows run together where padding may be cut to the longest of them. No graph, no clock, no queue."""
+"""How many windows run together, and which, where padding may be cut to their longest. No graph, no clock, no queue."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ class Run:
 
     places: list[int]
     collate: Callable[[Sequence[Window]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of windows of one bucket: how many a run may have, and the seconds that each takes in so large a run."""
+
+    largest: int
+    seconds: float
+
+
+def speed(measured: Mapping[int, float], limit_s: float) -> Speed:
+    """From size -> seconds: the largest size that takes at most `limit_s`, or 1."""
+    largest = max((size for size, taken in measured.items() if taken <= limit_s), default=1)
+    return Speed(largest, measured[largest] / largest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from app.core.modalities.base import Limits
 from app.core.observe import NullObserver
 from app.runtime import padding
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Engine, Speed, speed
-from app.runtime.runs import Trimming
+from app.runtime.engine import Engine
+from app.runtime.runs import Speed, Trimming
 from app.tuning.choice import MOST_MS
 
 BATCH_S = MOST_MS / 1000
@@ -91,11 +91,7 @@ def _open(bundles: Sequence[Bundle], threads: int) -> tuple[dict[str, Engine], O
 def _trimming(encoder: Encoder) -> Trimming | None:
     """How the service would cut the padding of this model, found out as its start does."""
     modality = padding.trimmable(encoder)
-    if modality is None:
-        return None
-    measured = encoder.warm(limit_s=BATCH_S)
-    largest = {bucket: speed(taken, BATCH_S).largest for bucket, taken in measured.items()}
-    return padding.measured_trimming(modality, measured, largest, BATCH_S)
+    return None if modality is None else padding.serving_trimming(modality, encoder.warm(limit_s=BATCH_S), BATCH_S)
 
 
 def _go_round(engine: Engine, asked: Round, pipe: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,12 +61,7 @@ class Run:
     @property
     def prompt_share(self) -> float | None:
         """The largest share tried whose p99 is within PATIENCE of the latency alone."""
-        return next((share for share in self.p99_ms if self.is_prompt(share)), None)
-
-    def is_prompt(self, share: float) -> bool:
-        """Whether the p99 at this share is within PATIENCE of the latency alone."""
-        slowest = self.slowest(share)
-        return slowest is not None and slowest <= PATIENCE
+        return next((share for share in self.p99_ms if (self.slowest(share) or math.inf) <= PATIENCE), None)
 
     def slowest(self, share: float) -> float | None:
         """The p99 at a share that was tried, over the latency alone."""
@@ -152,17 +148,16 @@ def _run(kind: Kind, bench: Bench, server: Server, shares: Sequence[float]) -> R
         answered = sum(one.answer.status == OK for one in busy.samples)
         if not answered:
             raise UnmeasuredError(f"the service answers no {kind.name}")
-        errors = _errors(alone) + _errors(busy)
-        p99_ms: dict[float, float | None] = {}
-        run = Run(busy.rate, 1000 * spent / answered, percentile(alone.latencies_ms(), 50), p99_ms, errors)
+        alone_ms = percentile(alone.latencies_ms(), 50)
+        run = Run(busy.rate, 1000 * spent / answered, alone_ms, {}, _errors(alone) + _errors(busy))
         for share in shares:
             arrivals = Arrivals(kind.requests, share * busy.rate)
             planned = drive(server.port, 2 * effort.seconds, arrivals=arrivals, settle_s=effort.settle_s)
-            p99_ms[share] = percentile(planned.latencies_ms(), 99)
-            errors += _errors(planned)
-            if run.is_prompt(share):
+            p99_ms = percentile(planned.latencies_ms(), 99)
+            run = replace(run, p99_ms={**run.p99_ms, share: p99_ms}, errors=run.errors + _errors(planned))
+            if run.prompt_share is not None:
                 break
-    return replace(run, errors=errors)
+    return run
 
 
 def _errors(load: Load) -> int:

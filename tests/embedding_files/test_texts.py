@@ -7,7 +7,6 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,15 @@ pytest.importorskip("pyarrow", reason="embed-files needs the extra `parquet`")
 
 from app.core.bundle import CUDA, Bundle, write_bundle
 from app.core.modalities.base import Limits, Prepared
-from app.core.observe import NullObserver
 from app.core.scoring import GUARD_BAND_FLOORS
 from app.embedding_files import embedding
 from app.embedding_files.embedding import TOGETHER, Embedder, Recipe
 from app.embedding_files.sources import Row
 from app.runtime.encoder import Encoder
 from app.runtime.engine import Encoded
-from app.runtime.registry import load_model
 from tests.core.modalities.texts import encoder, mean_graph, wordpiece, words
 from tests.embedding_files.pictures import rows, run, summary
+from tests.runtime.padded import served, shapes_run
 
 GOLDEN = tuple({"text": words(count)} for count in (1, 3, 5, 12, 30))
 LENGTHS = tuple(1 + 7 * place % 30 for place in range(960))
@@ -44,19 +42,9 @@ def bundle(**graph: Any) -> Bundle:
     return encoder(wordpiece(), GOLDEN, mean_graph(**graph)).bundle
 
 
-def served(bundle: Bundle, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+def embedded(bundle: Bundle, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """What /embed gives: each text in a batch of the service's own engine."""
-    model = load_model(
-        bundle,
-        limits=Limits(),
-        device="cpu",
-        threads=1,
-        batch_ms=50.0,
-        queue_items=100,
-        queue_ms=1000.0,
-        observer=NullObserver(),
-        executor=ThreadPoolExecutor(1),
-    )
+    model = served(bundle)
     outcomes = [outcome for text in texts for outcome in model.engine.run([{"text": text}])]
     return np.stack([outcome.vector for outcome in outcomes if isinstance(outcome, Encoded)])
 
@@ -67,20 +55,6 @@ def embedder(bundle: Bundle) -> Embedder:
 
 def listed(texts: Sequence[str]) -> list[Row]:
     return [Row(str(place), text) for place, text in enumerate(texts)]
-
-
-def shapes_run(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Windows and steps of each run from now on."""
-    shapes: list[tuple[int, int]] = []
-    session = embedder._encoder._session
-    run = session.run
-
-    def seen(output: str, feeds: Any) -> Any:
-        shapes.append(feeds["input_ids"].shape)
-        return run(output, feeds)
-
-    monkeypatch.setattr(session, "run", seen)
-    return shapes
 
 
 @pytest.mark.parametrize("graph", [{}, MINDS])
@@ -97,13 +71,13 @@ def test_embeddings_are_those_of_the_service_whether_or_not_padding_is_cut(
     assert list(found) == [str(place) for place in range(len(TEXTS))]
     assert summary(tmp_path / "out")["failed"] == 0
     vectors = np.array([row["embedding"] for row in found.values()], dtype=np.float32)
-    moved = np.linalg.norm(vectors - served(made, TEXTS), axis=1)
+    moved = np.linalg.norm(vectors - embedded(made, TEXTS), axis=1)
     assert moved.max() <= GUARD_BAND_FLOORS["fp32"] / 2  # a score of two moves by both
 
 
 def test_padding_is_cut_and_the_texts_of_a_shard_are_sorted_out_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     made = embedder(bundle())
-    shapes = shapes_run(made, monkeypatch)
+    shapes = shapes_run(made._encoder, monkeypatch)
     made.embed(listed(TEXTS))
     tokens = sum(LENGTHS) + 2 * len(LENGTHS)
     assert tokens <= sum(windows * steps for windows, steps in shapes) < MOST_PADDING * tokens
@@ -117,7 +91,7 @@ def test_a_graph_that_minds_keeps_to_its_lengths_and_the_log_says_why(
         made = embedder(bundle(**graph))
     [record] = caplog.records
     assert "words@1.0.0: inputs are padded to the bundle's lengths" in record.getMessage()
-    shapes = shapes_run(made, monkeypatch)
+    shapes = shapes_run(made._encoder, monkeypatch)
     made.embed(listed(TEXTS[:128]))
     assert {steps for _, steps in shapes} == {8, 16, 32}
 
@@ -127,7 +101,7 @@ def test_a_gpu_keeps_to_the_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     made.golden.tolerance[CUDA] = 1e-6  # type: ignore[index]
     monkeypatch.setattr(Encoder, "provider", CUDA)
     kept = embedder(made)
-    shapes = shapes_run(kept, monkeypatch)
+    shapes = shapes_run(kept._encoder, monkeypatch)
     kept.embed(listed(TEXTS[:32]))
     assert {steps for _, steps in shapes} == {8, 16, 32}
 
@@ -168,7 +142,7 @@ def test_a_text_whose_run_fails_has_its_error_and_its_neighbours_go_on(graph: di
     failed = {place: error.partition(":")[0] for place, error in enumerate(found.errors) if error is not None}
     assert failed == dict.fromkeys((0, 41, 42, 99), "internal") | {7: "unusable_input"}
     good = [place for place in range(100) if place not in failed]
-    direct = served(made, [texts[place] for place in good])
+    direct = embedded(made, [texts[place] for place in good])
     np.testing.assert_allclose(found.vectors[good], direct, rtol=0, atol=1e-6)
     assert not found.vectors[list(failed)].any()
 

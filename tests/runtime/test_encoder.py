@@ -16,7 +16,7 @@ from app.core.bundle import CPU, CUDA, Bundle, Embedding, Golden, Graph, seal
 from app.core.errors import BundleRefused, Internal, UnusableInput
 from app.core.modalities.base import Limits, Prepared, Window, stack
 from app.runtime.encoder import LADDER, Encoder
-from app.runtime.engine import Speed, speed
+from app.runtime.runs import Speed, speed
 from tests.tiny import DIMENSION, make_tiny, open_tiny, serialise, tiny_draft, tiny_graph, tiny_item, tiny_pixels
 
 LIMITS = Limits()

@@ -9,8 +9,9 @@ from app.core.errors import TooLarge, UnusableInput
 from app.core.modalities.base import Limits, Prepared
 from app.core.observe import NullObserver
 from app.runtime.encoder import Encoder
-from app.runtime.engine import Encoded, Engine, Speed, Work, speed
+from app.runtime.engine import Encoded, Engine, Work
 from app.runtime.queue import Deferred
+from app.runtime.runs import Speed, speed
 from tests.tiny import make_tiny, tiny_item
 
 BUNDLE = make_tiny()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.core.bundle import CUDA, Bundle
+from app.core.bundle import CUDA
 from app.core.modalities.base import Limits, Ragged, Window
-from app.core.observe import NullObserver
 from app.runtime.encoder import Encoder
 from app.runtime.engine import Encoded
 from app.runtime.padding import BULK_S, bulk_trimming, measured_trimming, padding_matters
-from app.runtime.registry import Model, load_model
 from app.runtime.runs import MOST_WINDOWS
 from tests.core.modalities.texts import encoder, mean_graph, modality, wordpiece, words
+from tests.runtime.padded import served, shapes_run
 from tests.tiny import make_tiny
 
 ITEMS = tuple({"text": words(count)} for count in (1, 3, 5, 12, 30))
@@ -26,20 +24,6 @@ ITEMS = tuple({"text": words(count)} for count in (1, 3, 5, 12, 30))
 
 def opened(**graph: Any) -> Encoder:
     return encoder(wordpiece(), ITEMS, mean_graph(**graph))
-
-
-def served(bundle: Bundle) -> Model:
-    return load_model(
-        bundle,
-        limits=Limits(),
-        device="cpu",
-        threads=1,
-        batch_ms=50.0,
-        queue_items=100,
-        queue_ms=1000.0,
-        observer=NullObserver(),
-        executor=ThreadPoolExecutor(1),
-    )
 
 
 def reason(served: Encoder) -> str | None:
@@ -86,22 +70,9 @@ def test_a_graph_that_is_let_pads_nothing_beyond_the_longest_and_answers_the_sam
     np.testing.assert_allclose(rows, model.encoder.embed(items, Limits()), rtol=0, atol=1e-6)
 
 
-def shapes_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes that the model's graph is given from now on."""
-    shapes: list[tuple[int, ...]] = []
-    run = model.encoder._session.run
-
-    def seen(output: str, feeds: Any) -> Any:
-        shapes.append(feeds["input_ids"].shape)
-        return run(output, feeds)
-
-    monkeypatch.setattr(model.encoder._session, "run", seen)
-    return shapes
-
-
 def test_runs_are_as_long_as_their_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     model = served(opened().bundle)
-    shapes = shapes_run(model, monkeypatch)
+    shapes = shapes_run(model.encoder, monkeypatch)
     model.engine.run([{"text": words(3)}])
     model.engine.run([{"text": words(27)}, {"text": words(27)}])
     assert shapes == [(1, 5), (2, 29)]
@@ -116,7 +87,7 @@ def test_a_graph_that_is_not_let_keeps_to_its_lengths_and_says_why(
     assert model.engine.trimming is None
     [record] = caplog.records
     assert "words@1.0.0: inputs are padded to the bundle's lengths" in record.getMessage()
-    shapes = shapes_run(model, monkeypatch)
+    shapes = shapes_run(model.encoder, monkeypatch)
     model.engine.run([{"text": words(3)}])
     assert shapes == [(1, 8)]
 

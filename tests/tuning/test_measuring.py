@@ -11,6 +11,7 @@ from app.tuning.choice import Layout
 from app.tuning.crew import Crew
 from app.tuning.measuring import Round, _open, _step
 from tests.core.modalities.texts import encoder, mean_graph, wordpiece, words
+from tests.runtime.padded import shapes_run
 
 ITEMS = tuple({"text": words(count)} for count in (1, 3, 5, 12, 30))
 
@@ -28,15 +29,7 @@ def test_texts_are_padded_as_the_service_pads_them(
     engines, opened = _open([bundle(**graph)], 1)
     assert not opened.refused
     [(key, engine)] = engines.items()
-    shapes: list[tuple[int, int]] = []
-    session = engine.encoder._session
-    run = session.run
-
-    def seen(output: str, feeds: Any) -> Any:
-        shapes.append(feeds["input_ids"].shape)
-        return run(output, feeds)
-
-    monkeypatch.setattr(session, "run", seen)
+    shapes = shapes_run(engine.encoder, monkeypatch)
     step = _step(engine, Round(key, 1, 1.0))
     for _ in ITEMS:
         step()

@@ -56,7 +56,9 @@ def is_hostile(data: bytes) -> bool:
     if data.startswith(b"\x89PNG"):
         return data.count(b"iCCP") > MAX_PROFILES
     if data.startswith(b"\xff\xd8"):
-        return _scans(data) > MAX_JPEG_SCANS or _has_more(data, b"Exif\0\0", MAX_EXIF_PARTS)
+        # The first two letters seldom stand there: to look for them first takes an eighth of the time.
+        exif = _count_pair(data, b"Ex") > MAX_EXIF_PARTS and data.count(b"Exif\0\0") > MAX_EXIF_PARTS
+        return exif or _scans(data) > MAX_JPEG_SCANS
     if data.startswith((b"II*\0", b"MM\0*")):
         return _most_tiff_values(data) > MAX_TIFF_VALUES
     return False
@@ -73,14 +75,6 @@ def has_too_many_scans(data: bytes, size: tuple[int, int]) -> bool:
 def _scans(data: bytes) -> int:
     """Scans of a JPEG, those of its thumbnails counted: entropy-coded bytes never hold this pair, FF is stuffed."""
     return _count_pair(data, b"\xff\xda")
-
-
-def _has_more(data: bytes, name: bytes, most: int) -> bool:
-    """Whether a name that does not begin like its own end stands there more often than `most` times.
-
-    Its first two bytes seldom do: they are looked for first, which takes an eighth of the time.
-    """
-    return _count_pair(data, name[:2]) > most and data.count(name) > most
 
 
 def _count_pair(data: bytes, pair: bytes) -> int:
